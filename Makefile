@@ -1,0 +1,39 @@
+# Two commands are the whole set-up: `make run` and `make test`. The rest is for those who work on it.
+.PHONY: setup run test check bench proof lock fix clean
+BIN := .venv/bin
+HOST ?= 127.0.0.1
+
+setup:
+	@sh packaging/set_up.sh dev
+
+run: setup
+	@sh packaging/system_packages.sh need mosquitto=mosquitto libzbar0=libzbar.so.0
+	@exec $(BIN)/doorstep-cloud demo --host $(HOST) $(DEMO)
+
+test: setup
+	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 chromium=chromium postgresql=initdb
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/python -m pytest
+
+check:
+	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: setup
+	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 postgresql=initdb
+	@$(BIN)/python -m tests.bench
+
+proof: setup
+	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 postgresql=initdb
+	@$(BIN)/python -m tests.bench.proof
+
+# Neutral by construction: names, versions, markers and hashes; no host (tests/tidy holds it).
+lock: setup
+	@sh packaging/lock.sh
+
+fix: setup
+	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

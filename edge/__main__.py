@@ -1,0 +1,8 @@
+"""`doorstep-edge`."""
+
+import sys
+
+from edge.app import main
+
+if __name__ == "__main__":
+    sys.exit(main())

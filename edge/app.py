@@ -1,0 +1,319 @@
+"""Composition roots of the device, one a process, and of its command line.
+
+Here and nowhere else it is decided which clock, which camera, which randomness and which folder a process works
+with. Each root imports its own libraries: the agent loads no numpy, capture no MQTT. `python -m edge.app NAME` is a
+process without the command line's libraries, which is how `run all` and the units start it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from edge.config import Identity, Places, load_identity, load_places, load_settings, notify_address, write_identity
+from edge.errors import EdgeFault
+from edge.hardware.watchdog import ServiceManager
+
+if TYPE_CHECKING:
+    from edge.camera.options import CameraOptions
+    from edge.link.provisioning import Provisioned
+
+SOFTWARE = "0.1.0"
+log = logging.getLogger("edge")
+
+
+class ProcessName(StrEnum):
+    """The device's own processes, in the order in which `run all` starts them."""
+
+    AGENT = "agent"
+    CAPTURE = "capture"
+    VISION = "vision"
+    LINK = "link"
+    WEB = "web"
+
+
+def run_process(name: ProcessName, places: Places) -> None:
+    """Runs one process until it is told to stop. Raises: EdgeFault."""
+    places.run.mkdir(parents=True, exist_ok=True, mode=0o750)
+    roots: dict[ProcessName, Callable[[Places], None]] = {
+        ProcessName.AGENT: _run_agent,
+        ProcessName.CAPTURE: _run_capture,
+        ProcessName.VISION: _run_vision,
+        ProcessName.LINK: _run_link,
+        ProcessName.WEB: _run_web,
+    }
+    roots[name](places)
+
+
+def _run_agent(places: Places) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from edge.db.database import Database
+    from edge.flow.agent import Agent
+    from edge.flow.entrance import Entrance
+    from edge.flow.serve import AgentServer, Line, Screens
+    from edge.hardware.clock import MachineClock
+    from shared.ids import DeviceId
+    from shared.signing import load_public_key
+
+    identity = load_identity(places)
+    root_key = load_public_key(bytes.fromhex(identity.root_public))
+    if root_key is None:
+        raise EdgeFault("identity.toml: root_public is not a key")
+    signing_key = Ed25519PrivateKey.from_private_bytes((places.keys / "signing.key").read_bytes())
+    device = DeviceId(identity.device)
+    line, screens = Line(), Screens()
+    with Database(places.database) as database:
+        database.open(secrets.token_bytes(16))
+        entrance = Entrance(
+            device=device,
+            signing_key=signing_key,
+            root_key=root_key,
+            database=database,
+            clock=MachineClock(),
+            link=line,
+            display=screens,
+            random_bytes=secrets.token_bytes,
+            random_unit=Random().random,  # noqa: S311 - jitter, not a secret
+            software=SOFTWARE,
+        )
+        server = AgentServer(
+            Agent(entrance), device, line, screens, ServiceManager(notify_address()), places.agent_socket
+        )
+        _run_until_told(server.serve())
+
+
+def _run_capture(places: Places) -> None:
+    from edge.camera.address import open_camera, parse_address
+    from edge.camera.capture import CaptureOptions, run_capture
+    from edge.camera.options import CameraClock
+    from edge.channel.frames import FrameWriter
+
+    settings = load_settings(places)
+    options = _camera_options(places)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    watchdog = ServiceManager(notify_address())
+    camera = open_camera(settings.camera, options, CameraClock(wall_s=time.time))
+    with FrameWriter(places.frames, options.frame_bytes_max, is_shared_with_group=True) as writer:
+        watchdog.ready()
+        run_capture(
+            camera,
+            writer,
+            stop,
+            CaptureOptions(has_sensor=parse_address(settings.camera).has_sensor),
+            Random(),  # noqa: S311 - back-off jitter
+            alive=watchdog.alive,
+        )
+
+
+def _run_vision(places: Places) -> None:
+    from edge.channel.frames import FrameReader
+    from edge.vision.decoder import Decoder
+    from edge.vision.watch import WatchOptions, run_watch
+    from shared.tokens import PREFIX
+
+    watchdog = ServiceManager(notify_address())
+    options = WatchOptions(agent_socket=str(places.agent_socket))
+    with FrameReader(places.frames) as reader, Decoder(wanted=PREFIX) as decoder:
+        _run_until_told(run_watch(reader, decoder, watchdog, options))
+
+
+def _run_link(places: Places) -> None:
+    from edge.link.mqtt import LinkOptions
+    from edge.link.pump import run_link
+
+    identity = load_identity(places)
+    options = LinkOptions(
+        host=identity.broker_host,
+        port=identity.broker_port,
+        ca=places.keys / "ca.crt",
+        certificate=places.keys / "tls.crt",
+        key=places.keys / "tls.key",
+    )
+    watchdog = ServiceManager(notify_address())
+    _run_until_told(run_link(str(places.agent_socket), options, watchdog))
+
+
+def _run_web(places: Places) -> None:
+    from edge.kiosk.options import KioskOptions
+    from edge.kiosk.server import run_web
+
+    settings = load_settings(places)
+    options = KioskOptions(
+        host=settings.screen_host,
+        port=settings.screen_port,
+        languages=settings.languages,
+        privacy_address=settings.privacy_address,
+        agent_socket=str(places.agent_socket),
+    )
+    _run_until_told(run_web(options, ServiceManager(notify_address())))
+
+
+def _camera_options(places: Places) -> "CameraOptions":
+    from edge.camera.options import CameraOptions
+
+    settings = load_settings(places)
+    return CameraOptions(width=settings.camera_width, height=settings.camera_height, rate_fps=settings.camera_fps)
+
+
+def _run_until_told(work: Coroutine[object, object, None]) -> None:
+    """Runs the work until it ends or SIGTERM or SIGINT asks for a clean end."""
+
+    async def guarded() -> None:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(guarded())
+
+
+# --- all of them ----------------------------------------------------------------------------------------------------
+
+RESTART_FIRST_S = 0.2
+RESTART_MAX_S = 10.0
+SETTLED_S = 10.0
+STOP_S = 5.0
+
+
+class Supervisor:
+    """Keeps the named processes running as children, each restarted with back-off when it ends."""
+
+    def __init__(self, names: tuple[ProcessName, ...], places: Places) -> None:
+        self._names = names
+        self._places = places
+        self._children: dict[ProcessName, subprocess.Popen[bytes]] = {}
+        self._started_s: dict[ProcessName, float] = {}
+        self._pause_s: dict[ProcessName, float] = dict.fromkeys(names, RESTART_FIRST_S)
+        self._due_s: dict[ProcessName, float] = dict.fromkeys(names, 0.0)
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Returns once told to stop, when no child is left."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop.set())
+        self._places.run.mkdir(parents=True, exist_ok=True, mode=0o750)
+        try:
+            while not self._stop.is_set():
+                for name in self._names:
+                    self._tend(name, time.monotonic())
+                self._stop.wait(0.1)
+        finally:
+            self._end_all()
+
+    def _tend(self, name: ProcessName, now_s: float) -> None:
+        child = self._children.get(name)
+        if child is None:
+            if now_s >= self._due_s[name]:
+                self._start(name, now_s)
+            return
+        code = child.poll()
+        if code is None:
+            return
+        del self._children[name]
+        if now_s - self._started_s[name] > SETTLED_S:
+            self._pause_s[name] = RESTART_FIRST_S
+        log.warning("process ended", extra={"process": name.value, "code": code})
+        self._due_s[name] = now_s + self._pause_s[name]
+        self._pause_s[name] = min(self._pause_s[name] * 2, RESTART_MAX_S)
+
+    def _start(self, name: ProcessName, now_s: float) -> None:
+        command = [sys.executable, "-m", "edge.app", name.value, str(self._places.home), str(self._places.run)]
+        self._children[name] = subprocess.Popen(command)
+        self._started_s[name] = now_s
+
+    def _end_all(self) -> None:
+        for child in self._children.values():
+            child.terminate()
+        deadline_s = time.monotonic() + STOP_S
+        for child in self._children.values():
+            try:
+                child.wait(max(0.0, deadline_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def _write_logs() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+
+
+def run_named(name: str, home: Path | None) -> None:
+    """What `doorstep-edge run` does: one process, or all of them as children."""
+    _write_logs()
+    places = load_places(home)
+    load_identity(places)
+    if name == "all":
+        Supervisor(tuple(ProcessName), places).run()
+    else:
+        run_process(ProcessName(name), places)
+
+
+def main() -> int:
+    """The command line. Exit codes: 0 done, 1 not as it should be, 2 wrong words, 70 a fault that was named."""
+    from edge.cli import database, provision, qr, recognise, root, status
+
+    app = root.commands(tuple(name.value for name in ProcessName), run_named)
+    app.add_typer(qr.app, name="qr")
+    app.add_typer(database.commands(lambda home: load_places(home).database), name="db")
+    app.command("status")(status.command(lambda home: load_places(home).agent_socket))
+    app.command("recognise")(recognise.command(time.time))
+    app.command("provision")(provision.command(lambda home: load_places(home).identity.exists(), _keep))
+    return root.run(app)
+
+
+def _keep(home: Path | None, cloud: str, provisioned: "Provisioned") -> Path:
+    """Writes keys, certificates and, last, the identity that makes them a device; returns the folder."""
+    places = load_places(home)
+    places.keys.mkdir(parents=True, exist_ok=True, mode=0o700)
+    certified = provisioned.certified
+    for name, content in (
+        ("tls.key", provisioned.keys.tls_pem),
+        ("signing.key", provisioned.keys.signing_raw),
+        ("tls.crt", certified.certificate_pem.encode()),
+        ("ca.crt", certified.ca_pem.encode()),
+    ):
+        _write_secret(places.keys / name, content)
+    identity = Identity(
+        device=provisioned.device,
+        tenant=certified.tenant,
+        store=certified.store,
+        store_name=certified.store_name,
+        cloud=cloud,
+        broker_host=certified.broker_host,
+        broker_port=certified.broker_port,
+        root_public=certified.root_public,
+    )
+    write_identity(places, identity)
+    return places.home
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+if __name__ == "__main__":
+    _write_logs()
+    os.umask(0o027)
+    try:
+        run_process(ProcessName(sys.argv[1]), Places(home=Path(sys.argv[2]), run=Path(sys.argv[3])))
+    except EdgeFault as fault:
+        log.error("%s", fault)
+        sys.exit(70)

@@ -1,0 +1,62 @@
+"""`doorstep-edge status`: how the running agent is."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from edge.channel.messages import StatusAsked, StatusTold
+from edge.channel.stream import connect_to_agent
+from edge.cli.root import Home
+from edge.errors import ChannelBroken
+
+ANSWER_WITHIN_S = 5.0
+
+
+def command(socket_of: Callable[[Path | None], Path]) -> Callable[..., None]:
+    """The command, told where the agent's socket of a device's folder is."""
+
+    def status(
+        as_json: Annotated[bool, typer.Option("--json", help="One JSON object, its names stable.")] = False,
+        home: Home = None,
+    ) -> None:
+        """Say how the agent is: line, clock, claims, what waits for the cloud. Exit code 1 when it does not run."""
+        try:
+            told = asyncio.run(_ask(socket_of(home)))
+        except (ChannelBroken, TimeoutError) as silence:
+            typer.echo('{"running":false}' if as_json else "the agent is not running", err=not as_json)
+            raise typer.Exit(1) from silence
+        typer.echo(msgspec.json.encode(told) if as_json else _readable(told))
+
+    return status
+
+
+async def _ask(path: Path) -> StatusTold:
+    channel = await connect_to_agent(str(path), StatusAsked())
+    try:
+        answer = await asyncio.wait_for(channel.receive(), ANSWER_WITHIN_S)
+    finally:
+        await channel.close()
+    if not isinstance(answer, StatusTold):
+        raise ChannelBroken("the agent answered something else")
+    return answer
+
+
+def _readable(told: StatusTold) -> str:
+    waiting = f"{told.outbox_waiting} waiting"
+    if told.oldest_waiting_s is not None:
+        waiting += f", oldest {told.oldest_waiting_s} s"
+    rows = (
+        ("device", f"{told.device} (epoch {told.epoch}, store {told.store or 'unknown'})"),
+        ("line", f"{'up' if told.online else 'down'}, {waiting}"),
+        ("clock", f"{told.clock_trust}, business day {told.business_day or 'unknown'}"),
+        ("claims", f"{told.claims_today} today, {told.claims_total} kept, {told.rejected} rejected"),
+        ("visits", f"{told.visits_waiting} waiting for the time"),
+        ("budget", f"{told.allotment_left} left, policy version {told.policy_version}"),
+        ("camera", f"{'live' if told.camera_live else 'lost'}, {told.decoder_restarts} decoder restarts"),
+        ("screen", told.screen),
+    )
+    return "\n".join(f"{name:8}{value}" for name, value in rows)

@@ -1,0 +1,156 @@
+"""The device's settings and where its files are: the only reader of the environment.
+
+A device lives in one folder (`DOORSTEP_EDGE_HOME`). `settings.toml` in it is written by people, `identity.toml` by
+provisioning. Sockets and frames are in `run` inside it, or where `DOORSTEP_EDGE_RUN` says (a memory file system).
+"""
+
+import os
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TypeVar
+
+from edge.errors import SettingsWrong
+
+HOME_DEFAULT = "/var/lib/doorstep"
+Loaded = TypeVar("Loaded", "Settings", "Identity")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where a device keeps what."""
+
+    home: Path
+    run: Path
+
+    @property
+    def database(self) -> Path:
+        """The main database."""
+        return self.home / "doorstep.db"
+
+    @property
+    def keys(self) -> Path:
+        """Private keys and certificates."""
+        return self.home / "keys"
+
+    @property
+    def agent_socket(self) -> Path:
+        """Where the agent listens."""
+        return self.run / "agent.sock"
+
+    @property
+    def frames(self) -> Path:
+        """The one-slot mailbox of the newest frame."""
+        return self.run / "frames"
+
+    @property
+    def settings(self) -> Path:
+        """What people set."""
+        return self.home / "settings.toml"
+
+    @property
+    def identity(self) -> Path:
+        """What provisioning wrote."""
+        return self.home / "identity.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What people set, with the defaults.
+
+    `camera` is an address (`picamera2:`, `v4l2:0`, `rtsp://…`, `file:…`, `dir:…`, `synthetic:…`). `screen_host` and
+    `screen_port` say where the kiosk page listens; `languages` the ones it offers, its own first.
+    """
+
+    camera: str = "picamera2:"
+    camera_width: int = 1280
+    camera_height: int = 720
+    camera_fps: float = 15.0
+    screen_host: str = "127.0.0.1"
+    screen_port: int = 8400
+    languages: tuple[str, ...] = ("en", "it")
+    privacy_address: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who the device is, as the cloud confirmed it. `root_public` is 32 bytes in hex."""
+
+    device: str
+    tenant: str
+    store: str
+    store_name: str
+    cloud: str
+    broker_host: str
+    broker_port: int
+    root_public: str
+
+
+def load_places(home: Path | None = None) -> Places:
+    """The device's folders: the one given, else the environment's, else the packaged default."""
+    chosen = home or Path(os.environ.get("DOORSTEP_EDGE_HOME", HOME_DEFAULT))
+    run = os.environ.get("DOORSTEP_EDGE_RUN")
+    return Places(home=chosen, run=Path(run) if run else chosen / "run")
+
+
+def notify_address() -> str | None:
+    """Where the service manager wants to hear from this process."""
+    return os.environ.get("NOTIFY_SOCKET")
+
+
+def load_settings(places: Places) -> Settings:
+    """The settings of the device. Raises: SettingsWrong, naming the setting."""
+    if not places.settings.exists():
+        return Settings()
+    return _typed(Settings(), _read_toml(places.settings), places.settings)
+
+
+def load_identity(places: Places) -> Identity:
+    """Who the device is. Raises: SettingsWrong when it is not provisioned."""
+    if not places.identity.exists():
+        raise SettingsWrong(f"{places.home} holds no provisioned device: run doorstep-edge provision")
+    blank = Identity(
+        device="", tenant="", store="", store_name="", cloud="", broker_host="", broker_port=0, root_public=""
+    )
+    return _typed(blank, _read_toml(places.identity), places.identity)
+
+
+def write_identity(places: Places, identity: Identity) -> None:
+    """Puts the identity in its place, whole or not at all."""
+    lines = [f"{field.name} = {_toml(getattr(identity, field.name))}\n" for field in fields(identity)]
+    fresh = places.identity.with_suffix(".new")
+    fresh.write_text("".join(lines), encoding="utf-8")
+    fresh.replace(places.identity)
+
+
+def _toml(value: str | int) -> str:
+    return str(value) if isinstance(value, int) else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsWrong(f"{path}: {error}") from error
+
+
+def _typed(defaults: Loaded, given: dict[str, object], path: Path) -> Loaded:
+    """The defaults with what was given in their place, each value of the default's type."""
+    known = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    for name, value in given.items():
+        if name not in known:
+            raise SettingsWrong(f"{path}: unknown setting {name!r}; known are {', '.join(known)}")
+        known[name] = _converted(name, value, known[name], path)
+    return type(defaults)(**known)
+
+
+def _converted(name: str, value: object, default: object, path: Path) -> object:
+    if isinstance(value, list) and isinstance(default, tuple) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    if isinstance(value, int) and not isinstance(value, bool) and isinstance(default, float):
+        return float(value)
+    if default is None and isinstance(value, str):
+        return value
+    if type(value) is type(default):
+        return value
+    raise SettingsWrong(f"{path}: {name} should be of type {type(default).__name__}")

@@ -1,0 +1,41 @@
+"""Whether a page of a feed may be applied to what this device holds."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.answers import DenyPage, KeyPage, Page, PolicyPage, RevocationPage, RosterPage
+from shared.policy import policy_fault
+
+
+class PageVerdict(StrEnum):
+    """APPLY it; IGNORE it (older than held, or unusable); ASK the cloud, because pages in between are missing."""
+
+    APPLY = "apply"
+    IGNORE = "ignore"
+    ASK = "ask"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldFeed:
+    """The version held and the newest `issued_ms` ever applied; zeros when nothing is held."""
+
+    version: int = 0
+    issued_ms: int = 0
+
+
+def judge_page(page: Page, held: HeldFeed) -> PageVerdict:
+    """What to do with a page. A page older than the held one is never applied, whoever signed it."""
+    if page.issued_ms < held.issued_ms or page.version < held.version:
+        return PageVerdict.IGNORE
+    match page:
+        case KeyPage():
+            return PageVerdict.APPLY
+        case PolicyPage(policy=None):
+            return PageVerdict.APPLY if page.version == held.version else PageVerdict.ASK
+        case PolicyPage(policy=policy):
+            assert policy is not None
+            usable = policy_fault(policy) is None and policy.version == page.version
+            return PageVerdict.APPLY if usable else PageVerdict.IGNORE
+        case DenyPage() | RevocationPage() | RosterPage():
+            fits = page.base == held.version or (page.reset and page.base == 0)
+            return PageVerdict.APPLY if fits else PageVerdict.ASK

@@ -1,0 +1,172 @@
+"""Opens the device's database, brings its schema up to date, and commits.
+
+The rules that keep a grant safe live here: WAL, `synchronous=FULL`, one explicit BEGIN IMMEDIATE a transaction.
+sqlite-utils serves schema, migrations and reading at the command line; its inserts commit by themselves and its
+context manager does not make two of them atomic, so grants never go through it.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from edge.errors import StorageDamaged, StorageFull
+
+CHECKPOINT_PAGES: Final = 1000
+"""Write-ahead log pages (4 kB each) after which `checkpoint` is worth its two syncs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One forward-only step of the schema: its number, its SQL and the SQL's SHA-256."""
+
+    number: int
+    name: str
+    sql: str
+    digest: str
+
+
+class Database:
+    """The device's database, opened by the one process that writes it or read-only by the others."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open connection."""
+        assert self._connection is not None, "the database is not open"
+        return self._connection
+
+    def open(self, new_database: bytes = b"") -> None:
+        """Opens and migrates; `new_database` (16 random bytes) names the file if it is new.
+
+        Raises: StorageDamaged when a migration that was applied has changed since, or the file is not a database.
+        """
+        try:
+            self._connection = self._connect()
+            if not self._read_only:
+                migrate(self.connection, load_migrations())
+                self.connection.execute("INSERT OR IGNORE INTO device (id, database) VALUES (1, ?)", (new_database,))
+        except sqlite3.DatabaseError as error:
+            raise _translated(error) from error
+
+    def close(self) -> None:
+        """Closes; closing twice is harmless."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that holds the write lock from its first statement; commits, or leaves no trace.
+
+        Raises: StorageFull when there was no room; nothing was changed then.
+        """
+        connection = self.connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            raise _translated(error) from error
+
+    def checkpoint(self) -> None:
+        """Moves the log into the file when it has grown; called between visitors, never inside a grant."""
+        log = Path(f"{self.path}-wal")
+        page_bytes = 4096
+        if log.exists() and log.stat().st_size > CHECKPOINT_PAGES * page_bytes:
+            try:
+                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError as error:
+                raise _translated(error) from error
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._read_only:
+            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            connection.execute("PRAGMA query_only = ON")
+        else:
+            connection = sqlite3.connect(self.path, isolation_level=None, timeout=10.0)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA trusted_schema = OFF")
+        connection.row_factory = sqlite3.Row
+        return connection
+
+
+def load_migrations() -> tuple[Migration, ...]:
+    """All migrations, in order."""
+    folder = resources.files("edge.db") / "migrations"
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    return tuple(_migration(entry.name, entry.read_text(encoding="utf-8")) for entry in files)
+
+
+def _migration(name: str, sql: str) -> Migration:
+    return Migration(number=int(name.split("_")[0]), name=name, sql=sql, digest=sha256(sql.encode()).hexdigest())
+
+
+def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...]) -> None:
+    """Applies what is missing, each in one transaction together with its record.
+
+    Raises: StorageDamaged when the record names a migration that is unknown here or reads differently.
+    """
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS migration"
+        " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL) STRICT"
+    )
+    applied = {row[0]: row[1] for row in connection.execute("SELECT number, digest FROM migration")}
+    known = {migration.number: migration.digest for migration in migrations}
+    for number, digest in applied.items():
+        if known.get(number, digest) != digest:
+            raise StorageDamaged(f"migration {number} differs from the one that was applied")
+    missing = tuple(migration for migration in migrations if migration.number not in applied)
+    if missing:
+        _apply(connection, missing)
+
+
+def _apply(connection: sqlite3.Connection, migrations: tuple[Migration, ...]) -> None:
+    # Loaded only when there is something to do: it costs a third of a second and 30 MB, and the agent needs neither.
+    import sqlite_utils
+
+    schema = sqlite_utils.Database(connection)
+    for migration in migrations:
+        with schema.atomic():
+            for statement in split_statements(migration.sql):
+                schema.execute(statement)
+            record = {"number": migration.number, "name": migration.name, "digest": migration.digest}
+            schema.table("migration").insert(record, pk="number")
+
+
+def split_statements(sql: str) -> Iterator[str]:
+    """The statements of a script. `executescript` would commit first, and a migration must not."""
+    statement = ""
+    for line in sql.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _translated(error: sqlite3.DatabaseError) -> StorageFull | StorageDamaged:
+    code = error.sqlite_errorcode & 0xFF if hasattr(error, "sqlite_errorcode") else 0
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        return StorageFull(str(error))
+    return StorageDamaged(str(error))

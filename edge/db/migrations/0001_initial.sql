@@ -1,0 +1,141 @@
+-- Why: everything an entrance must know to grant while the line is down, and to prove later what it granted.
+-- Cost on a card: one new file of about 100 kB. Old code: there is none.
+
+-- One row: whose database this is. `database` names this life of the file; `epoch` is 0 until the cloud issued one.
+CREATE TABLE device (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    database BLOB NOT NULL CHECK (length(database) = 16),
+    epoch INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0),
+    session INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- One row once the time was ever known.
+CREATE TABLE clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    boot TEXT NOT NULL,
+    monotonic_ns INTEGER NOT NULL,
+    instant_ms INTEGER NOT NULL,
+    high_water_ms INTEGER NOT NULL
+) STRICT;
+
+-- What the cloud told, feed by feed: the version held and the newest word of the cloud about it.
+-- `current_ms` is the last moment at which the cloud said that this version was all there is.
+CREATE TABLE feed (
+    name TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    issued_ms INTEGER NOT NULL,
+    current_ms INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE policy (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    version INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE public_key (
+    use TEXT NOT NULL CHECK (use IN ('issuer', 'signer')),
+    key INTEGER NOT NULL,
+    public BLOB NOT NULL CHECK (length(public) = 32),
+    PRIMARY KEY (use, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE roster (
+    member BLOB PRIMARY KEY,
+    nickname TEXT,
+    language TEXT,
+    balance INTEGER NOT NULL,
+    balance_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE denied (
+    member BLOB PRIMARY KEY,
+    serial_floor INTEGER NOT NULL,
+    phones INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE revoked_device (
+    device TEXT PRIMARY KEY,
+    since_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The newest step ever accepted from a member's phone: an older one is a copy.
+CREATE TABLE phone_step (
+    member BLOB PRIMARY KEY,
+    step INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE allotment (
+    campaign TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    serial INTEGER NOT NULL,
+    unit TEXT NOT NULL,
+    total INTEGER NOT NULL CHECK (total >= 0),
+    spent INTEGER NOT NULL DEFAULT 0 CHECK (spent BETWEEN 0 AND total),
+    ends_ms INTEGER NOT NULL,
+    PRIMARY KEY (campaign, epoch)
+) STRICT, WITHOUT ROWID;
+
+-- The claim id is the primary key: the second grant of a day is impossible, not merely unlikely.
+CREATE TABLE claim (
+    claim BLOB PRIMARY KEY CHECK (length(claim) = 16),
+    member BLOB NOT NULL,
+    business_day TEXT NOT NULL,
+    campaign TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount > 0),
+    reduced INTEGER NOT NULL,
+    means TEXT NOT NULL,
+    granted_ms INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    outcome TEXT,
+    reason TEXT,
+    FOREIGN KEY (epoch, seq) REFERENCES outbox (epoch, seq) DEFERRABLE INITIALLY DEFERRED
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX claim_envelope ON claim (epoch, seq);
+CREATE INDEX claim_day ON claim (business_day);
+CREATE INDEX claim_unanswered ON claim (member) WHERE outcome IS NULL;
+
+-- Somebody was here while the time was unknown; dated as soon as it is known in the same boot.
+CREATE TABLE visit (
+    id INTEGER PRIMARY KEY,
+    member BLOB NOT NULL,
+    boot TEXT NOT NULL,
+    monotonic_ns INTEGER NOT NULL,
+    means TEXT NOT NULL,
+    evidence BLOB NOT NULL,
+    step INTEGER,
+    serial INTEGER,
+    epoch INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    became TEXT NOT NULL DEFAULT 'waiting' CHECK (became IN ('waiting', 'claim', 'refused')),
+    reason TEXT
+) STRICT;
+CREATE INDEX visit_waiting ON visit (boot, member) WHERE became = 'waiting';
+
+-- The envelopes, gapless and chained. `chain` is what the next one names as `previous`.
+-- A row is settled by the cloud's own receipt and by nothing else.
+CREATE TABLE outbox (
+    epoch INTEGER NOT NULL,
+    seq INTEGER NOT NULL CHECK (seq > 0),
+    header BLOB NOT NULL,
+    signature BLOB NOT NULL,
+    salt BLOB,
+    payload BLOB,
+    chain BLOB NOT NULL CHECK (length(chain) = 32),
+    written_ms INTEGER,
+    settled INTEGER NOT NULL DEFAULT 0 CHECK (settled IN (0, 1)),
+    PRIMARY KEY (epoch, seq)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX outbox_waiting ON outbox (epoch, seq) WHERE settled = 0;
+
+-- An envelope is never rewritten: the only change it sees is that it settles, or that its payload is erased.
+CREATE TRIGGER outbox_is_final BEFORE UPDATE OF epoch, seq, header, signature, chain ON outbox
+BEGIN
+    SELECT RAISE(ABORT, 'an envelope is final');
+END;
+CREATE TRIGGER claim_is_final BEFORE UPDATE OF claim, member, business_day, campaign, unit, amount, epoch, seq ON claim
+BEGIN
+    SELECT RAISE(ABORT, 'a claim is final');
+END;

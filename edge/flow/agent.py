@@ -1,0 +1,324 @@
+"""The device's one decider: every event comes here, every commit happens here, every screen leaves from here.
+
+It holds what is not worth storing (the visit at the door, the state of sending, a question for the time) and calls
+one use case an event. It never waits: time comes in with `tick`, messages with `hear`, codes with `see_codes`.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from edge.channel.messages import StatusTold
+from edge.core import sync as sending
+from edge.core import visit as visits
+from edge.core.screen import FaultName, Screen, ScreenName
+from edge.core.sync import Send, Sync
+from edge.core.visit import Visit
+from edge.db import knowledge, outbox
+from edge.errors import StorageFull
+from edge.flow import keep_time, learn, report
+from edge.flow.admit import admit_codes
+from edge.flow.entrance import Entrance, Moment
+from edge.flow.keep_time import TimeQuestion
+from edge.flow.learn import Learned
+from shared.answers import AllotmentIssued, Answer, EpochIssued, Receipt, TimeTold, open_answer
+from shared.business_day import ClockTrust
+from shared.envelope import SALT_BYTES, Batch, TimeAsked, encode
+from shared.topics import Down, Up
+
+log = logging.getLogger(__name__)
+
+ASK_TIME_EVERY_NS = 15 * 60 * 1_000_000_000
+ASK_TIME_AGAIN_NS = 3 * 1_000_000_000  # while the time is not known
+SAY_STATE_EVERY_NS = 10 * 60 * 1_000_000_000
+SAY_STATE_AGAIN_NS = 2 * 1_000_000_000  # while something the cloud must give is missing
+PRUNE_EVERY_NS = 3600 * 1_000_000_000
+
+SECONDS_DEFAULT = 4.0
+_SECONDS: dict[ScreenName, float] = {ScreenName.GREETING: 5, ScreenName.NOTED: 5}
+
+
+@dataclass(slots=True)
+class Line:
+    """What the agent remembers of the connection to the cloud. Times are monotonic nanoseconds."""
+
+    session: int = 0
+    question: TimeQuestion | None = None
+    asked_time_ns: int = 0
+    said_state_ns: int = 0
+    behind: bool = False
+
+
+class Agent:
+    """Takes events, calls use cases, and keeps the few things that need no storage."""
+
+    def __init__(self, entrance: Entrance) -> None:
+        self._entrance = entrance
+        self._visit = Visit()
+        self._sync = Sync()
+        self._line = Line()
+        self._screen: Screen | None = None
+        self._until_ns = 0
+        self._camera_live = True
+        self._decoder_restarts = 0
+        self._storage_full = False
+        self._pruned_ns = 0
+
+    @property
+    def sync(self) -> Sync:
+        """The state of sending."""
+        return self._sync
+
+    @property
+    def online(self) -> bool:
+        """True while the line is up."""
+        return self._sync.online
+
+    def start(self) -> None:
+        """Reads where the outbox stands and shows the first screen."""
+        connection = self._entrance.database.connection
+        stands = outbox.unsettled(connection, knowledge.life(connection).epoch)
+        self._sync = Sync(head=stands.head, settled=stands.settled, ahead=stands.ahead)
+        self._refresh()
+
+    # --- the door -------------------------------------------------------------------------------------------------
+
+    def see_codes(self, texts: tuple[str, ...], at_ns: int) -> None:
+        """A frame held these codes."""
+        self._visit, judge = visits.see_codes(self._visit, texts, at_ns)
+        if judge is None:
+            return
+        try:
+            admission = admit_codes(self._entrance, judge.texts, self._entrance.now())
+        except StorageFull:
+            self._storage_is_full()
+            return
+        self._storage_works()
+        if admission.seq is not None:
+            self._appended(admission.seq)
+        if admission.member is None:
+            self._visit = visits.not_accepted(self._visit, at_ns)
+        elif visits.is_same_stay(self._visit, admission.member) and admission.seq is None:
+            return
+        else:
+            self._visit = visits.recognised(self._visit, admission.member, at_ns)
+        self._show(admission.screen)
+
+    def see_camera(self, *, live: bool, decoder_restarts: int) -> None:
+        """The camera came or went. Without it the screen says so until it is back."""
+        self._decoder_restarts = decoder_restarts
+        if live == self._camera_live:
+            return
+        self._camera_live = live
+        log.log(logging.INFO if live else logging.WARNING, "camera is back" if live else "camera is lost")
+        self._refresh()
+
+    def _storage_is_full(self) -> None:
+        if not self._storage_full:
+            log.error("storage refuses commits: nothing is granted until there is room")
+        self._storage_full = True
+        self._screen = None
+        self._refresh()
+
+    def _storage_works(self) -> None:
+        if self._storage_full:
+            log.info("storage takes commits again")
+            self._storage_full = False
+            self._refresh()
+
+    # --- the line -------------------------------------------------------------------------------------------------
+
+    def link_starts(self) -> bytes:
+        """The will of a new link session, to leave with the broker."""
+        with self._entrance.database.transaction() as connection:
+            self._line.session = knowledge.next_session(connection)
+        return encode(report.device_state(self._entrance, self._line.session, online=False, settled=0))
+
+    def line_up(self) -> None:
+        """The broker took us: say who we are, ask the time, send what waits."""
+        now_ns = self._now_ns()
+        log.info("line is up", extra={"waiting": self._sync.waiting})
+        self._sync, send = sending.line_up(self._sync, now_ns)
+        self._say_state(now_ns)
+        self._ask_time(now_ns)
+        self._send(send)
+        self._refresh()
+
+    def line_down(self) -> None:
+        """The line is gone; granting goes on."""
+        if self._sync.online:
+            log.info("line is down", extra={"waiting": self._sync.waiting})
+        self._sync = sending.line_down(self._sync)
+        self._line.question = None
+        self._refresh()
+
+    def hear(self, kind: Down, data: bytes) -> bool:
+        """Takes a message from the cloud. False when it could not be stored now and should come again."""
+        answer = open_answer(kind, data, self._entrance.signers())
+        if answer is None:
+            log.warning("a message was not signed by the cloud", extra={"kind": kind.value})
+            return True
+        try:
+            self._take(answer)
+        except StorageFull:
+            self._storage_is_full()
+            return False
+        return True
+
+    def _take(self, answer: Answer) -> None:
+        match answer:
+            case Receipt():
+                self._take_receipt(answer)
+            case TimeTold():
+                self._take_time(answer)
+            case EpochIssued():
+                if learn.learn_epoch(self._entrance, answer) is Learned.TAKEN:
+                    self._say_state(self._now_ns())
+            case AllotmentIssued():
+                learn.learn_allotment(self._entrance, answer)
+            case page:
+                learned = learn.learn_page(self._entrance, page)
+                self._line.behind = self._line.behind or learned is Learned.BEHIND
+                if learned is Learned.TAKEN and not page.more:
+                    self._refresh()
+                elif learned is Learned.TAKEN:
+                    self._line.behind = True
+
+    def _take_receipt(self, receipt: Receipt) -> None:
+        if learn.learn_receipt(self._entrance, receipt) is not Learned.TAKEN:
+            return
+        verdicts = frozenset(verdict.seq for verdict in receipt.verdicts)
+        self._sync, send = sending.receipt(self._sync, receipt.contiguous, verdicts, receipt.missing, self._now_ns())
+        self._send(send)
+        self._refresh()
+
+    def _take_time(self, told: TimeTold) -> None:
+        question = self._line.question
+        if question is not None and keep_time.hear_time(self._entrance, question, told):
+            self._line.question = None
+            self._catch_up_head()
+            self._refresh()
+
+    def _send(self, send: Send) -> None:
+        connection = self._entrance.database.connection
+        epoch = knowledge.life(connection).epoch
+        for numbers in send.messages:
+            envelopes = outbox.read_envelopes(connection, epoch, numbers)
+            if envelopes:
+                self._entrance.link.publish(Up.EVENT, encode(Batch(envelopes=envelopes)))
+
+    def _appended(self, head: int) -> None:
+        self._sync, send = sending.appended(self._sync, head, self._now_ns())
+        self._send(send)
+
+    def _catch_up_head(self) -> None:
+        """Facts written by a use case other than admitting are on their way, too."""
+        connection = self._entrance.database.connection
+        head = outbox.head_of(connection, self._entrance.device, knowledge.life(connection).epoch).seq
+        if head > self._sync.head:
+            self._appended(head)
+
+    def _say_state(self, now_ns: int) -> None:
+        state = report.device_state(self._entrance, self._line.session, online=True, settled=self._sync.settled)
+        self._entrance.link.publish(Up.STATE, encode(state))
+        self._line.said_state_ns = now_ns
+        self._line.behind = False
+
+    def _ask_time(self, now_ns: int) -> None:
+        nonce = self._entrance.random_bytes(SALT_BYTES)
+        self._line.question = TimeQuestion(nonce=nonce, asked=self._entrance.clock.read())
+        self._line.asked_time_ns = now_ns
+        self._entrance.link.publish(Up.TIME, encode(TimeAsked(nonce=nonce)))
+
+    # --- time passing ---------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Called about once a second: asks again what was not answered, dates visits, keeps house."""
+        now_ns = self._now_ns()
+        moment = self._entrance.now()
+        if self._screen is not None and now_ns >= self._until_ns:
+            self._refresh()
+        try:
+            keep_time.hear_kernel(self._entrance)
+            if moment.reading.instant is not None and keep_time.date_visits(self._entrance):
+                self._catch_up_head()
+            self._keep_house(moment)
+        except StorageFull:
+            self._storage_is_full()
+        if self._storage_full and self._may_write():
+            self._storage_works()
+        if not self._sync.online:
+            return
+        self._sync, send = sending.tick(self._sync, now_ns, self._entrance.random_unit())
+        self._send(send)
+        unknown = moment.reading.trust is not ClockTrust.SYNCED
+        if now_ns - self._line.asked_time_ns > (ASK_TIME_AGAIN_NS if unknown else ASK_TIME_EVERY_NS):
+            self._ask_time(now_ns)
+        if now_ns - self._line.said_state_ns > (SAY_STATE_AGAIN_NS if self._is_wanting() else SAY_STATE_EVERY_NS):
+            self._say_state(now_ns)
+
+    def _may_write(self) -> bool:
+        """Tries a commit that changes nothing but the file."""
+        try:
+            with self._entrance.database.transaction() as connection:
+                knowledge.touch(connection)
+        except StorageFull:
+            return False
+        return True
+
+    def _is_wanting(self) -> bool:
+        """True while the cloud owes something without which nothing can be granted, or a feed has a gap."""
+        connection = self._entrance.database.connection
+        life = knowledge.life(connection)
+        return self._line.behind or life.epoch == 0 or knowledge.policy(connection) is None
+
+    def _keep_house(self, moment: Moment) -> None:
+        database = self._entrance.database
+        database.checkpoint()
+        policy = knowledge.policy(database.connection)
+        if policy is None or moment.reading.instant is None or self._now_ns() - self._pruned_ns < PRUNE_EVERY_NS:
+            return
+        self._pruned_ns = self._now_ns()
+        yesterday = policy.calendar.business_day(moment.reading.instant) - timedelta(days=1)
+        with database.transaction() as connection:
+            outbox.prune(connection, knowledge.life(connection).epoch, yesterday.isoformat())
+
+    # --- what is shown --------------------------------------------------------------------------------------------
+
+    def status(self) -> StatusTold:
+        """The answer to `doorstep-edge status`."""
+        return report.status(
+            self._entrance,
+            online=self._sync.online,
+            camera_live=self._camera_live,
+            decoder_restarts=self._decoder_restarts,
+            screen=self._showing(self._now_ns()).name,
+        )
+
+    def _show(self, screen: Screen) -> None:
+        self._screen = screen
+        self._until_ns = self._now_ns() + int(_SECONDS.get(screen.name, SECONDS_DEFAULT) * 1e9)
+        self._refresh()
+
+    def _showing(self, now_ns: int) -> Screen:
+        """What is to be seen now: the last screen while its time lasts, else the one the kiosk rests on."""
+        if self._screen is not None and now_ns < self._until_ns:
+            return self._screen
+        self._screen = None
+        if self._storage_full:
+            return Screen(name=ScreenName.FAULT, fault=FaultName.STORAGE)
+        if not self._camera_live:
+            return Screen(name=ScreenName.FAULT, fault=FaultName.CAMERA)
+        return Screen(name=ScreenName.IDLE)
+
+    def _refresh(self) -> None:
+        now_ns = self._now_ns()
+        screen = self._showing(now_ns)
+        status = report.screen_status(
+            self._entrance, online=self._sync.online, waiting=self._sync.waiting, camera_live=self._camera_live
+        )
+        seconds = 0.0 if self._screen is None else (self._until_ns - now_ns) / 1e9
+        self._entrance.display.show(screen, status, seconds)
+
+    def _now_ns(self) -> int:
+        return self._entrance.clock.read().monotonic_ns

@@ -1,0 +1,57 @@
+"""What every use case works with: this device's identity, its database, and the ports to the world."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from edge.core.clock import RawTime, read_clock
+from edge.db import knowledge
+from edge.db.database import Database
+from edge.ports import Clock, Display, Link
+from shared.answers import ROOT_SIGNER
+from shared.business_day import ClockReading
+from shared.ids import DeviceId
+from shared.signing import load_public_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrance:
+    """One kiosk: who it is and what it holds. `random_bytes` makes salts and nonces, `random_unit` jitter in [0, 1)."""
+
+    device: DeviceId
+    signing_key: Ed25519PrivateKey
+    root_key: Ed25519PublicKey
+    database: Database
+    clock: Clock
+    link: Link
+    display: Display
+    random_bytes: Callable[[int], bytes]
+    random_unit: Callable[[], float]
+    software: str
+
+    def now(self) -> "Moment":
+        """The clocks, read and judged."""
+        raw = self.clock.read()
+        return Moment(raw=raw, reading=read_clock(raw, knowledge.clock_mark(self.database.connection)))
+
+    def signers(self) -> dict[int, Ed25519PublicKey]:
+        """The keys whose word counts: the pinned root and the signers it vouched for."""
+        return {ROOT_SIGNER: self.root_key} | self._keys("signer")
+
+    def issuers(self) -> dict[int, Ed25519PublicKey]:
+        """The keys that sign members' credentials."""
+        return self._keys("issuer")
+
+    def _keys(self, use: str) -> dict[int, Ed25519PublicKey]:
+        raw = knowledge.public_keys(self.database.connection, use)
+        loaded = {number: load_public_key(public) for number, public in raw.items()}
+        return {number: key for number, key in loaded.items() if key is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What the clocks said at one moment, and what of it is believed."""
+
+    raw: RawTime
+    reading: ClockReading

@@ -1,0 +1,96 @@
+"""Learns the time from somebody who may tell it, and dates the visits that were noted without it."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from edge.core.clock import ClockMark, RawTime, mark_kernel_time, mark_told_time, offset_ms
+from edge.core.credential import Admitted
+from edge.db import claims, knowledge
+from edge.db.claims import NotedVisit
+from edge.flow.admit import Shown, serve_member
+from edge.flow.entrance import Entrance, Moment
+from edge.flow.write import append_fact
+from shared.answers import TimeTold
+from shared.business_day import ClockReading, ClockTrust, instant_of
+from shared.envelope import ClockStepped
+
+STEP_TOLD = timedelta(seconds=2)
+"""Corrections larger than this are facts worth telling; smaller ones are drift."""
+
+MARK_EVERY_NS = 600_000_000_000
+"""How often the kernel's time is written down: ten minutes cost 2 MB of writes a day and lose nothing by uptime."""
+
+VISITS_A_TURN = 50
+"""Visits dated in one transaction, so that a member at the door never waits behind a night's backlog."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeQuestion:
+    """A question for the time that is on its way."""
+
+    nonce: bytes
+    asked: RawTime
+
+
+def hear_time(entrance: Entrance, question: TimeQuestion, told: TimeTold) -> bool:
+    """True when the answer belongs to the question, came quickly enough and is now the device's time."""
+    heard = entrance.clock.read()
+    if told.nonce != question.nonce:
+        return False
+    mark = mark_told_time(question.asked, heard, told.instant_ms)
+    if mark is None:
+        return False
+    _take(entrance, mark, heard, source="cloud")
+    return True
+
+
+def hear_kernel(entrance: Entrance) -> None:
+    """Takes the system clock over while the kernel vouches for it and uptime does not contradict it."""
+    moment = entrance.now()
+    if moment.raw.kernel_synced and moment.reading.trust is ClockTrust.SYNCED:
+        mark = knowledge.clock_mark(entrance.database.connection)
+        if mark is None or mark.boot != moment.raw.boot or moment.raw.monotonic_ns - mark.monotonic_ns > MARK_EVERY_NS:
+            _take(entrance, mark_kernel_time(moment.raw), moment.raw, source="kernel")
+
+
+def _take(entrance: Entrance, mark: ClockMark, raw: RawTime, source: str) -> None:
+    with entrance.database.transaction() as connection:
+        before = knowledge.clock_mark(connection)
+        step_ms = offset_ms(mark, raw, before)
+        knowledge.save_clock_mark(connection, mark)
+        epoch = knowledge.life(connection).epoch
+        if epoch and step_ms is not None and abs(step_ms) > STEP_TOLD // timedelta(milliseconds=1):
+            moment = Moment(raw=raw, reading=_synced(mark))
+            fact = ClockStepped(offset_ms=step_ms, source=source)
+            append_fact(connection, entrance, epoch, fact, moment, business_day=None, policy_version=0)
+
+
+def date_visits(entrance: Entrance) -> int:
+    """Turns visits of this boot into claims, now that the time is known; returns how many were looked at."""
+    moment = entrance.now()
+    mark = knowledge.clock_mark(entrance.database.connection)
+    if moment.reading.instant is None or mark is None or mark.boot != moment.raw.boot:
+        return 0
+    with entrance.database.transaction() as connection:
+        waiting = claims.waiting_visits(connection, moment.raw.boot, VISITS_A_TURN)
+        for visit in waiting:
+            then = Moment(raw=replace(moment.raw, monotonic_ns=visit.monotonic_ns), reading=_dated(mark, visit))
+            shown = Shown(admitted=_admitted(visit), evidence=visit.evidence)
+            admission = serve_member(connection, entrance, shown, then, noted_seq=visit.seq)
+            became = "refused" if admission.seq is None else "claim"
+            claims.close_visit(connection, visit.id, became, admission.screen.name)
+    return len(waiting)
+
+
+def _dated(mark: ClockMark, visit: NotedVisit) -> ClockReading:
+    """When the visit was: by uptime before or after the moment at which the time became known."""
+    instant_ms = mark.instant_ms + (visit.monotonic_ns - mark.monotonic_ns) // 1_000_000
+    return ClockReading(instant=instant_of(instant_ms), trust=ClockTrust.HELD)
+
+
+def _admitted(visit: NotedVisit) -> Admitted:
+    return Admitted(member=visit.member, means=visit.means, step=visit.step, serial=visit.serial, repeated=False)
+
+
+def _synced(mark: ClockMark) -> ClockReading:
+    return ClockReading(instant=instant_of(mark.instant_ms), trust=ClockTrust.SYNCED)

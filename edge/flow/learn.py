@@ -1,0 +1,67 @@
+"""What the cloud says becomes what the device knows: pages of feeds, an epoch, an allotment, a receipt."""
+
+from enum import StrEnum
+
+from edge.core.feeds import PageVerdict, judge_page
+from edge.db import claims, knowledge, outbox
+from edge.flow.entrance import Entrance
+from shared.answers import AllotmentIssued, EpochIssued, Page, Receipt, name_of
+from shared.business_day import milliseconds
+
+
+class Learned(StrEnum):
+    """TAKEN: it is stored. IGNORED: not for us, or older than what we have. BEHIND: something in between is missing."""
+
+    TAKEN = "taken"
+    IGNORED = "ignored"
+    BEHIND = "behind"
+
+
+def learn_page(entrance: Entrance, page: Page) -> Learned:
+    """Applies the page if it fits what is held."""
+    with entrance.database.transaction() as connection:
+        match judge_page(page, knowledge.held_feed(connection, name_of(page))):
+            case PageVerdict.APPLY:
+                knowledge.apply_page(connection, page)
+                return Learned.TAKEN
+            case PageVerdict.IGNORE:
+                return Learned.IGNORED
+            case PageVerdict.ASK:
+                return Learned.BEHIND
+
+
+def learn_epoch(entrance: Entrance, issued: EpochIssued) -> Learned:
+    """Takes the epoch when it was issued for this device and this life of its database."""
+    with entrance.database.transaction() as connection:
+        life = knowledge.life(connection)
+        if (issued.device, issued.database) != (entrance.device, life.database) or life.epoch not in (0, issued.epoch):
+            return Learned.IGNORED
+        knowledge.save_epoch(connection, issued.epoch)
+    return Learned.TAKEN
+
+
+def learn_allotment(entrance: Entrance, issued: AllotmentIssued) -> Learned:
+    """Takes the total when it is this epoch's and newer than the one held."""
+    with entrance.database.transaction() as connection:
+        if issued.device != entrance.device or issued.epoch != knowledge.life(connection).epoch:
+            return Learned.IGNORED
+        return Learned.TAKEN if claims.save_allotment(connection, issued) else Learned.IGNORED
+
+
+def learn_receipt(entrance: Entrance, receipt: Receipt) -> Learned:
+    """Settles what the receipt settles.
+
+    A receipt for another device or epoch is not ours. One whose head differs from our chain at that number speaks of
+    another history than this database's (a restored image, a cloned card): it settles nothing.
+    """
+    with entrance.database.transaction() as connection:
+        if (receipt.device, receipt.epoch) != (entrance.device, knowledge.life(connection).epoch):
+            return Learned.IGNORED
+        known = outbox.chain_at(connection, receipt.epoch, receipt.contiguous)
+        if receipt.contiguous > 0 and known is not None and known != receipt.head:
+            return Learned.IGNORED
+        outbox.settle(connection, receipt.epoch, receipt.contiguous, receipt.verdicts)
+        instant = entrance.now().reading.instant
+        if instant is not None:
+            knowledge.save_balances(connection, receipt.epoch, receipt.verdicts, milliseconds(instant))
+    return Learned.TAKEN

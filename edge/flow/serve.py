@@ -1,0 +1,166 @@
+"""The agent on its Unix socket: messages of the device's processes in, screens and publishes out.
+
+One connection a role; a newer one replaces the older. All of the agent's work happens between two waits of this
+loop, so no two events ever meet half done.
+"""
+
+import asyncio
+import logging
+from pathlib import Path
+
+from edge.channel.messages import (
+    CameraSeen,
+    CodesSeen,
+    Heard,
+    HeardDone,
+    LinkDown,
+    LinkHello,
+    LinkUp,
+    LinkWelcome,
+    Publish,
+    ScreenShown,
+    StatusAsked,
+    ToAgent,
+    ViewClear,
+    VisionHello,
+    WebHello,
+)
+from edge.channel.stream import Channel, agent_side
+from edge.core.screen import Screen, Status
+from edge.errors import ChannelBroken
+from edge.flow.agent import Agent
+from edge.ports import Watchdog
+from shared.ids import DeviceId
+from shared.topics import Up
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+SOCKET_MODE = 0o660
+
+
+class Screens:
+    """The display port: every web process hears of every screen, a new one of the present screen first."""
+
+    def __init__(self) -> None:
+        self._channels: set[Channel[ToAgent]] = set()
+        self._newest: ScreenShown | None = None
+
+    def show(self, screen: Screen, status: Status, seconds: float) -> None:
+        """Replaces what is shown."""
+        serial = 1 if self._newest is None else self._newest.serial + 1
+        self._newest = ScreenShown(serial=serial, screen=screen, status=status, seconds=seconds)
+        for channel in self._channels:
+            channel.send(self._newest)
+
+    def join(self, channel: Channel[ToAgent]) -> None:
+        """Shows this channel the present screen and all that follow."""
+        self._channels.add(channel)
+        if self._newest is not None:
+            channel.send(self._newest)
+
+    def leave(self, channel: Channel[ToAgent]) -> None:
+        """Forgets the channel."""
+        self._channels.discard(channel)
+
+
+class Line:
+    """The link port: whatever link process is connected."""
+
+    def __init__(self) -> None:
+        self._channel: Channel[ToAgent] | None = None
+
+    def publish(self, kind: Up, data: bytes) -> None:
+        """Hands the message to the link process, or drops it when there is none."""
+        if self._channel is not None:
+            self._channel.send(Publish(kind=kind, data=data))
+
+    def take(self, channel: Channel[ToAgent]) -> None:
+        """The link process speaks on this channel from now on."""
+        self._channel = channel
+
+    def is_on(self, channel: Channel[ToAgent]) -> bool:
+        """True when this channel is the link's."""
+        return self._channel is channel
+
+    def lose(self) -> None:
+        """The link process is gone."""
+        self._channel = None
+
+
+class AgentServer:
+    """Serves the agent's socket until cancelled."""
+
+    def __init__(
+        self, agent: Agent, device: DeviceId, line: Line, screens: Screens, watchdog: Watchdog, path: Path
+    ) -> None:
+        self._agent = agent
+        self._device = device
+        self._line = line
+        self._screens = screens
+        self._watchdog = watchdog
+        self._path = path
+        self._handlers: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Listens, ticks, and feeds the watchdog from the same loop."""
+        self._path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(self._accept, self._path)
+        self._path.chmod(SOCKET_MODE)
+        self._agent.start()
+        self._watchdog.ready()
+        try:
+            while True:
+                self._agent.tick()
+                self._watchdog.alive()
+                await asyncio.sleep(TICK_S)
+        finally:
+            server.close()
+            for handler in self._handlers:
+                handler.cancel()
+            await asyncio.gather(*self._handlers, return_exceptions=True)
+            self._path.unlink(missing_ok=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = asyncio.current_task()
+        assert handler is not None
+        self._handlers.add(handler)
+        channel = agent_side(reader, writer)
+        try:
+            while True:
+                self._handle(channel, await channel.receive())
+        except ChannelBroken:
+            log.debug("a process disconnected")
+        finally:
+            self._left(channel)
+            self._handlers.discard(handler)
+            await channel.close()
+
+    def _left(self, channel: Channel[ToAgent]) -> None:
+        self._screens.leave(channel)
+        if self._line.is_on(channel):
+            self._line.lose()
+            self._agent.line_down()
+
+    def _handle(self, channel: Channel[ToAgent], message: ToAgent) -> None:
+        match message:
+            case CodesSeen():
+                self._agent.see_codes(message.texts, message.seen_ns)
+            case CameraSeen():
+                self._agent.see_camera(live=message.live, decoder_restarts=message.decoder_restarts)
+            case Heard():
+                if self._agent.hear(message.kind, message.data):
+                    channel.send(HeardDone(number=message.number))
+            case LinkHello():
+                self._line.take(channel)
+                channel.send(LinkWelcome(device=self._device, will=self._agent.link_starts()))
+            case LinkUp():
+                self._agent.line_up()
+            case LinkDown():
+                self._agent.line_down()
+            case WebHello():
+                self._screens.join(channel)
+            case StatusAsked():
+                channel.send(self._agent.status())
+            case VisionHello() | ViewClear():
+                pass

@@ -1,0 +1,298 @@
+"""What a device is told: receipts, epochs, allotments, the time and the feeds, each signed.
+
+Everything downward is a `Signed` body under a context that names its kind, so a broker that was taken over can
+delay a message but not make one, and a receipt cannot pass for an allotment. Feeds are logs of changes cut into
+pages: a page applies to exactly one version (`base`) and leads to the next, so a kiosk that missed a month reads
+the pages it missed and one that is new reads them all.
+"""
+
+from enum import StrEnum
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from shared.policy import Policy
+from shared.signing import is_signed_by, sign
+from shared.topics import Down
+
+ROOT_SIGNER = 0  # the offline root's place among signer ids; feed signers have 1 to 255
+PAGE_ENTRIES_MAX = 1000  # roster entries a page: about 90 kB
+
+
+class Outcome(StrEnum):
+    """What became of a claim.
+
+    POSTED: in the ledger. EXISTS: the same claim was posted before. NOTED: recorded, nothing to post.
+    REJECTED: final, with a reason; never retried. QUARANTINED: kept aside until a person has looked.
+    """
+
+    POSTED = "posted"
+    EXISTS = "exists"
+    NOTED = "noted"
+    REJECTED = "rejected"
+    QUARANTINED = "quarantined"
+
+
+class Reason(StrEnum):
+    """Why a claim was rejected or quarantined."""
+
+    MALFORMED = "malformed"
+    UNKNOWN_VERSION = "unknown_version"
+    BAD_SIGNATURE = "bad_signature"
+    WRONG_DEVICE = "wrong_device"
+    BAD_DIGEST = "bad_digest"
+    UNKNOWN_EPOCH = "unknown_epoch"
+    EPOCH_QUARANTINED = "epoch_quarantined"
+    CHANGED_BODY = "changed_body"
+    BROKEN_CHAIN = "broken_chain"
+    UNKNOWN_POLICY = "unknown_policy"
+    WRONG_TERMS = "wrong_terms"
+    WRONG_CLAIM_ID = "wrong_claim_id"
+    WRONG_DAY = "wrong_day"
+    UNKNOWN_MEMBER = "unknown_member"
+    DENIED_CREDENTIAL = "denied_credential"
+    NO_BUDGET = "no_budget"
+    DEVICE_REVOKED = "device_revoked"
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The cloud's word on one sequence number. `balance` is the member's after it, when it is known."""
+
+    seq: int
+    outcome: Outcome
+    reason: Reason | None = None
+    balance: int | None = None
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """Sent after the commit. All up to `contiguous` is stored, and `head` is the chain digest there.
+
+    `verdicts` may speak of later numbers too; `missing` lists numbers the cloud asks to be sent again.
+    """
+
+    device: str
+    epoch: int
+    contiguous: int
+    head: bytes
+    verdicts: tuple[Verdict, ...]
+    missing: tuple[int, ...] = ()
+
+
+class EpochIssued(msgspec.Struct, frozen=True, kw_only=True):
+    """The epoch of one life of a device's database; the same database is always given the same epoch."""
+
+    device: str
+    database: bytes
+    epoch: int
+    issued_ms: int
+
+
+class AllotmentIssued(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a kiosk may grant of a campaign in an epoch, in total since the epoch began.
+
+    `serial` grows with each issue, so that a late message cannot lower the total. Granting stops at `ends_ms`.
+    """
+
+    device: str
+    campaign: str
+    epoch: int
+    serial: int
+    unit: str
+    total: int
+    ends_ms: int
+
+
+class TimeTold(msgspec.Struct, frozen=True, kw_only=True):
+    """The cloud's clock when it answered the question with this nonce."""
+
+    nonce: bytes
+    instant_ms: int
+
+
+class FeedName(StrEnum):
+    """The feeds, in the order in which a device must be able to read them."""
+
+    KEYS = "keys"
+    POLICY = "policy"
+    DENY = "deny"
+    REVOCATIONS = "revocations"
+    ROSTER = "roster"
+
+
+class IssuerKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key that signs member credentials."""
+
+    key: int
+    public: bytes
+
+
+class SignerKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key that signs what devices are told."""
+
+    key: int
+    public: bytes
+
+
+class RosterEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What a kiosk may know of a member. With `removed` it must forget the member."""
+
+    member: bytes
+    nickname: str | None = None
+    language: str | None = None
+    balance: int = 0
+    balance_ms: int = 0
+    removed: bool = False
+
+
+class DenyEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Credentials of a member that are no longer good: cards below `serial_floor`, and every phone when `phones`."""
+
+    member: bytes
+    serial_floor: int = 0
+    phones: bool = False
+    removed: bool = False
+
+
+class RevokedDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """A device that must not be listened to any more, or that must stop granting when it reads its own name."""
+
+    device: str
+    since_ms: int
+
+
+class KeyPage(msgspec.Struct, frozen=True, kw_only=True, tag="keys"):
+    """The whole key set; signed by the root alone."""
+
+    base: int
+    version: int
+    more: bool
+    issued_ms: int
+    issuers: tuple[IssuerKey, ...]
+    signers: tuple[SignerKey, ...]
+
+
+class PolicyPage(msgspec.Struct, frozen=True, kw_only=True, tag="policy"):
+    """The policy in force; always whole. `policy` is None when nothing changed and only the age is renewed."""
+
+    base: int
+    version: int
+    more: bool
+    issued_ms: int
+    policy: Policy | None
+
+
+class DenyPage(msgspec.Struct, frozen=True, kw_only=True, tag="deny"):
+    """Changes of the deny list from `base` to `version`; `reset` empties the list first."""
+
+    base: int
+    version: int
+    more: bool
+    issued_ms: int
+    reset: bool
+    entries: tuple[DenyEntry, ...]
+
+
+class RevocationPage(msgspec.Struct, frozen=True, kw_only=True, tag="revocations"):
+    """Changes of the list of revoked devices from `base` to `version`; `reset` empties the list first."""
+
+    base: int
+    version: int
+    more: bool
+    issued_ms: int
+    reset: bool
+    entries: tuple[RevokedDevice, ...]
+
+
+class RosterPage(msgspec.Struct, frozen=True, kw_only=True, tag="roster"):
+    """Changes of the roster from `base` to `version`; `reset` empties the roster first."""
+
+    base: int
+    version: int
+    more: bool
+    issued_ms: int
+    reset: bool
+    entries: tuple[RosterEntry, ...]
+
+
+Page = KeyPage | PolicyPage | DenyPage | RevocationPage | RosterPage
+"""One step of a feed. `more` is False on the page that reaches the cloud's newest version: as of `issued_ms` the
+device then knows all there is to know, and the feed's age counts from there."""
+
+Answer = Receipt | EpochIssued | AllotmentIssued | TimeTold | Page
+
+
+class Signed(msgspec.Struct, frozen=True, kw_only=True):
+    """The bytes of an answer, the id of the key that signed them, and the signature."""
+
+    signer: int
+    body: bytes
+    signature: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_signed_decoder = msgspec.msgpack.Decoder(Signed)
+_decoders: dict[Down, msgspec.msgpack.Decoder[Answer]] = {
+    Down.RECEIPT: msgspec.msgpack.Decoder(Receipt),
+    Down.EPOCH: msgspec.msgpack.Decoder(EpochIssued),
+    Down.ALLOTMENT: msgspec.msgpack.Decoder(AllotmentIssued),
+    Down.TIME: msgspec.msgpack.Decoder(TimeTold),
+    Down.FEED: msgspec.msgpack.Decoder(Page),
+}
+
+
+def kind_of(answer: Answer) -> Down:
+    """The downward topic kind on which the answer travels."""
+    match answer:
+        case Receipt():
+            return Down.RECEIPT
+        case EpochIssued():
+            return Down.EPOCH
+        case AllotmentIssued():
+            return Down.ALLOTMENT
+        case TimeTold():
+            return Down.TIME
+        case KeyPage() | PolicyPage() | DenyPage() | RevocationPage() | RosterPage():
+            return Down.FEED
+
+
+def name_of(page: Page) -> FeedName:
+    """The feed the page belongs to."""
+    match page:
+        case KeyPage():
+            return FeedName.KEYS
+        case PolicyPage():
+            return FeedName.POLICY
+        case DenyPage():
+            return FeedName.DENY
+        case RevocationPage():
+            return FeedName.REVOCATIONS
+        case RosterPage():
+            return FeedName.ROSTER
+
+
+def sign_answer(answer: Answer, signer: int, key: Ed25519PrivateKey) -> bytes:
+    """The msgpack bytes of the signed answer, ready for its topic."""
+    body = _encoder.encode(answer)
+    return _encoder.encode(Signed(signer=signer, body=body, signature=sign(key, _context(kind_of(answer)), body)))
+
+
+def open_answer(kind: Down, data: bytes, signers: dict[int, Ed25519PublicKey]) -> Answer | None:
+    """The answer in the bytes when a known signer signed it as this kind, else None.
+
+    `signers` maps ids to keys; ROOT_SIGNER is the pinned root. A key page is believed from the root alone.
+    """
+    try:
+        signed = _signed_decoder.decode(data)
+        key = signers.get(signed.signer)
+        if key is None or not is_signed_by(key, signed.signature, _context(kind), signed.body):
+            return None
+        answer = _decoders[kind].decode(signed.body)
+    except msgspec.DecodeError:
+        return None
+    if isinstance(answer, KeyPage) and signed.signer != ROOT_SIGNER:
+        return None
+    return answer
+
+
+def _context(kind: Down) -> bytes:
+    return b"DSA1" + kind.value.encode() + b"\0"

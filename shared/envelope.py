@@ -1,0 +1,255 @@
+"""What a device says: facts in a gapless, signed, hash-chained sequence of envelopes, and messages about itself.
+
+An envelope's header is signed as the exact bytes that cross the wire. The header carries a digest of salt and
+payload instead of the payload, so an erasure can drop the payload (and the salt, without which the digest tells
+nothing) and the chain still verifies. Messages are msgpack; a reader ignores fields it does not know, which is what
+lets a device one version behind work with a cloud one version ahead and the reverse.
+"""
+
+import hashlib
+from enum import StrEnum
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from shared.business_day import ClockTrust
+from shared.policy import Means
+from shared.signing import is_signed_by, sign
+
+ENVELOPE_VERSION = 1
+ENVELOPE_CONTEXT = b"DSE1"
+BATCH_MAX = 200  # envelopes a message; about 130 kB, well under the broker's 256 kB limit
+MESSAGE_BYTES_MAX = 256 * 1024
+PAYLOAD_BYTES_MAX = 4096
+SALT_BYTES = 16
+
+
+class ClaimMade(msgspec.Struct, frozen=True, kw_only=True, tag="claim"):
+    """A kiosk granted a reward and showed it.
+
+    `claim` is the derived id; `step` the phone code's step or None; `evidence` SHA-256 of the credential's text;
+    `noted_seq` the sequence number of the visit this claim dates, or None; `reduced` when the reduced amount applied.
+    """
+
+    claim: bytes
+    tenant: str
+    store: str
+    campaign: str
+    rule: str
+    member: bytes
+    business_day: str
+    unit: str
+    amount: int
+    reduced: bool
+    means: Means
+    evidence: bytes
+    step: int | None
+    serial: int | None
+    allotment: int
+    zone: str
+    cutoff_hour: int
+    noted_seq: int | None = None
+
+
+class VisitNoted(msgspec.Struct, frozen=True, kw_only=True, tag="visit"):
+    """A member was recognised while the time was unknown; the header's boot id and monotonic time say when."""
+
+    tenant: str
+    store: str
+    member: bytes
+    means: Means
+    evidence: bytes
+    step: int | None
+    serial: int | None
+
+
+class ClockStepped(msgspec.Struct, frozen=True, kw_only=True, tag="clock"):
+    """The device's clock was found off by `offset_ms` (positive: it had been behind) when time became known."""
+
+    offset_ms: int
+    source: str
+
+
+Fact = ClaimMade | VisitNoted | ClockStepped
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """The signed part. `previous` is the chain digest of the envelope before (or the epoch's genesis).
+
+    `wall_ms` is None when the clock was unknown; `monotonic_ms` counts from the boot named by `boot`.
+    """
+
+    version: int
+    device: str
+    epoch: int
+    seq: int
+    previous: bytes
+    digest: bytes
+    boot: str
+    monotonic_ms: int
+    wall_ms: int | None
+    trust: ClockTrust
+    business_day: str | None
+    policy_version: int
+
+
+class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+    """Header bytes, the device's signature over them, and salt and payload (None once erased)."""
+
+    header: bytes
+    signature: bytes
+    salt: bytes | None
+    payload: bytes | None
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What `up/event` carries: 1 to BATCH_MAX envelopes of one device, in any order."""
+
+    envelopes: tuple[Envelope, ...]
+
+
+class FeedVersions(msgspec.Struct, frozen=True, kw_only=True):
+    """The version a device holds of each feed; 0 when it holds none."""
+
+    keys: int = 0
+    policy: int = 0
+    roster: int = 0
+    deny: int = 0
+    revocations: int = 0
+
+
+class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
+    """What `up/state` carries: the birth message, sent on every connect and whenever a feed is behind, and the will.
+
+    `session` grows with each start of the link, so that a late will cannot hide a newer birth. `epoch` is 0 when the
+    database (named by the 16 random bytes in `database`) has none yet and asks for one. `settled` is the highest
+    sequence number below which everything is settled, `head` the newest written.
+    """
+
+    device: str
+    session: int
+    online: bool
+    database: bytes
+    epoch: int
+    head: int
+    settled: int
+    feeds: FeedVersions
+    allotment: int
+    software: str
+
+
+class TimeAsked(msgspec.Struct, frozen=True, kw_only=True):
+    """What `up/time` carries: sixteen fresh random bytes that the answer must repeat."""
+
+    nonce: bytes
+
+
+class EnvelopeFault(StrEnum):
+    """Why an envelope cannot be read as this device's word."""
+
+    MALFORMED = "malformed"
+    UNKNOWN_VERSION = "unknown_version"
+    WRONG_DEVICE = "wrong_device"
+    BAD_SIGNATURE = "bad_signature"
+    BAD_DIGEST = "bad_digest"
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """An envelope that proved to be the device's: its header, its fact, and its place in the chain.
+
+    `fact` is None when the payload was erased.
+    """
+
+    header: Header
+    fact: Fact | None
+    chain: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_header_decoder = msgspec.msgpack.Decoder(Header)
+_fact_decoder = msgspec.msgpack.Decoder(Fact)
+
+
+def seal(header: Header, fact: Fact, salt: bytes, signing_key: Ed25519PrivateKey) -> Envelope:
+    """The signed envelope of a fact. `header.digest` is filled in here from salt and payload."""
+    payload = _encoder.encode(fact)
+    text = _encoder.encode(msgspec.structs.replace(header, digest=payload_digest(salt, payload)))
+    return Envelope(header=text, signature=sign(signing_key, ENVELOPE_CONTEXT, text), salt=salt, payload=payload)
+
+
+def open_envelope(envelope: Envelope, device: str, signing_key: Ed25519PublicKey) -> Opened | EnvelopeFault:
+    """The fact inside, once header, version, device, signature and digest all agree; else the first fault."""
+    header = read_header(envelope.header)
+    if isinstance(header, EnvelopeFault):
+        return header
+    if header.device != device:
+        return EnvelopeFault.WRONG_DEVICE
+    if not is_signed_by(signing_key, envelope.signature, ENVELOPE_CONTEXT, envelope.header):
+        return EnvelopeFault.BAD_SIGNATURE
+    if envelope.payload is None or envelope.salt is None:
+        return Opened(header=header, fact=None, chain=chain_digest(envelope.header))
+    if payload_digest(envelope.salt, envelope.payload) != header.digest:
+        return EnvelopeFault.BAD_DIGEST
+    try:
+        fact = _fact_decoder.decode(envelope.payload)
+    except msgspec.DecodeError:
+        return EnvelopeFault.MALFORMED
+    return Opened(header=header, fact=fact, chain=chain_digest(envelope.header))
+
+
+def read_header(text: bytes) -> Header | EnvelopeFault:
+    """The header in the bytes, its signature not checked."""
+    try:
+        header = _header_decoder.decode(text)
+    except msgspec.DecodeError:
+        return EnvelopeFault.MALFORMED
+    return header if header.version == ENVELOPE_VERSION else EnvelopeFault.UNKNOWN_VERSION
+
+
+def payload_digest(salt: bytes, payload: bytes) -> bytes:
+    """32 bytes: SHA-256 over salt and payload, the salt's length fixed by the format."""
+    return hashlib.sha256(salt + payload).digest()
+
+
+def chain_digest(header: bytes) -> bytes:
+    """32 bytes that the next envelope names as `previous`."""
+    return hashlib.sha256(b"DSC:" + header).digest()
+
+
+def genesis(device: str, epoch: int) -> bytes:
+    """32 bytes that the first envelope of an epoch names as `previous`."""
+    return hashlib.sha256(b"DSG:" + device.encode() + epoch.to_bytes(8, "big")).digest()
+
+
+UpMessage = Batch | DeviceState | TimeAsked
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """The message's msgpack bytes."""
+    return _encoder.encode(message)
+
+
+def decode_batch(data: bytes) -> Batch | None:
+    """The batch in the bytes, or None when they are not one of at most BATCH_MAX envelopes."""
+    try:
+        batch = msgspec.msgpack.decode(data, type=Batch)
+    except msgspec.DecodeError:
+        return None
+    return batch if 0 < len(batch.envelopes) <= BATCH_MAX else None
+
+
+def decode_state(data: bytes) -> DeviceState | None:
+    """The device's state in the bytes, or None."""
+    try:
+        return msgspec.msgpack.decode(data, type=DeviceState)
+    except msgspec.DecodeError:
+        return None
+
+
+def decode_time_asked(data: bytes) -> TimeAsked | None:
+    """The question in the bytes, or None."""
+    try:
+        asked = msgspec.msgpack.decode(data, type=TimeAsked)
+    except msgspec.DecodeError:
+        return None
+    return asked if len(asked.nonce) == SALT_BYTES else None
