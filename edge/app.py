@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edge.link.provisioning import Provisioned
 
 SOFTWARE = "0.1.0"
+ALL = "all"
 log = logging.getLogger("edge")
 
 
@@ -228,13 +229,12 @@ class Supervisor:
         del self._children[name]
         if now_s - self._started_s[name] > SETTLED_S:
             self._pause_s[name] = RESTART_FIRST_S
-        log.warning("process ended", extra={"process": name.value, "code": code})
+        log.warning("process ended", extra={"role": name.value, "code": code})
         self._due_s[name] = now_s + self._pause_s[name]
         self._pause_s[name] = min(self._pause_s[name] * 2, RESTART_MAX_S)
 
     def _start(self, name: ProcessName, now_s: float) -> None:
-        command = [sys.executable, "-m", "edge.app", name.value, str(self._places.home), str(self._places.run)]
-        self._children[name] = subprocess.Popen(command)
+        self._children[name] = subprocess.Popen(_command(name.value, self._places))
         self._started_s[name] = now_s
 
     def _end_all(self) -> None:
@@ -249,19 +249,34 @@ class Supervisor:
                 child.wait()
 
 
+_PLAIN_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class _WithFields(logging.Formatter):
+    """One line a record: the constant message and, behind it, its fields as name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        fields = {name: value for name, value in vars(record).items() if name not in _PLAIN_RECORD}
+        return " ".join((super().format(record), *(f"{name}={value}" for name, value in fields.items())))
+
+
 def _write_logs() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_WithFields("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def run_named(name: str, home: Path | None) -> None:
     """What `doorstep-edge run` does: one process, or all of them as children."""
-    _write_logs()
     places = load_places(home)
     load_identity(places)
-    if name == "all":
-        Supervisor(tuple(ProcessName), places).run()
-    else:
-        run_process(ProcessName(name), places)
+    # A fresh interpreter without the command line's libraries: 30 MB less for as long as it runs.
+    os.execv(sys.executable, _command(name, places))  # noqa: S606 - our own module, no shell
+
+
+def _command(name: str, places: Places) -> list[str]:
+    return [sys.executable, "-m", "edge.app", name, str(places.home), str(places.run)]
 
 
 def main() -> int:
@@ -309,11 +324,18 @@ def _write_secret(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def _run_in_place(name: str, places: Places) -> None:
+    if name == ALL:
+        Supervisor(tuple(ProcessName), places).run()
+    else:
+        run_process(ProcessName(name), places)
+
+
 if __name__ == "__main__":
     _write_logs()
     os.umask(0o027)
     try:
-        run_process(ProcessName(sys.argv[1]), Places(home=Path(sys.argv[2]), run=Path(sys.argv[3])))
+        _run_in_place(sys.argv[1], Places(home=Path(sys.argv[2]), run=Path(sys.argv[3])))
     except EdgeFault as fault:
         log.error("%s", fault)
         sys.exit(70)

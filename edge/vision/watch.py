@@ -21,7 +21,6 @@ from edge.channel.messages import (
 from edge.channel.stream import Channel, connect_to_agent
 from edge.errors import ChannelBroken
 from edge.ports import Frame, Watchdog
-from edge.vision.codes import Effort
 from edge.vision.decoder import Decoded, Decoder
 from edge.vision.motion import MotionGate
 
@@ -85,7 +84,7 @@ class _Watch:
         gray = np.asarray(cv2.cvtColor(frame.pixels, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
         if not self._gate.changed(gray, frame.captured_ns):
             return
-        decoded = self._decoder.decode(gray, Effort.FULL)
+        decoded = self._decoder.decode(gray, self._gate.effort(frame.captured_ns))
         texts = (
             tuple(code.text[: TEXT_LENGTH_MAX + 1] for code in decoded.codes) if isinstance(decoded, Decoded) else ()
         )

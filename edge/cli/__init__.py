@@ -1,0 +1,1 @@
+"""Commands of the device, one file a group. A command parses its words, calls one thing and prints the answer."""

@@ -1,0 +1,1 @@
+"""Turns frames into member codes and, later, into scores. Arrays stop here: only texts and scores leave the package."""
