@@ -152,7 +152,9 @@ def _parse(url: str) -> URL:
 
 
 def _open_sqlite(address: URL) -> Engine:
-    engine = create_engine(address.set(drivername="sqlite+pysqlite"), connect_args={"timeout": LOCK_WAIT_S})
+    engine = create_engine(
+        address.set(drivername="sqlite+pysqlite"), connect_args={"timeout": LOCK_WAIT_S}, hide_parameters=True
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -164,6 +166,7 @@ def _open_postgresql(address: URL) -> Engine:
         address.set(drivername="postgresql+psycopg"),
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
+        hide_parameters=True,  # what is in a row does not go into a log
         connect_args={"options": limits, "application_name": "doorstep"},
     )
 

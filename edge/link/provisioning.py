@@ -31,7 +31,7 @@ from shared.provisioning import (
 POLL_S = 1.0
 TIMEOUT_S = 10.0
 
-Reply = TypeVar("Reply", bound=msgspec.Struct)
+Reply = TypeVar("Reply")
 
 
 class ClaimAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +42,16 @@ class ClaimAnswer(msgspec.Struct, frozen=True, kw_only=True):
     poll_token: str
 
 
-class Certified(msgspec.Struct, frozen=True, kw_only=True):
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag_field="state", tag="waiting"):
+    """Nobody confirmed the device yet."""
+
+    device: str
+
+
+class Certified(msgspec.Struct, frozen=True, kw_only=True, tag_field="state", tag="confirmed"):
     """What a confirmed device is given. `root_public` is 32 bytes in hex."""
 
+    device: str
     certificate_pem: str
     ca_pem: str
     root_public: str
@@ -53,13 +60,6 @@ class Certified(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     store: str
     store_name: str
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a poll."""
-
-    status: str
-    certified: Certified | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +98,10 @@ class Provisioned:
     device: str
     keys: DeviceKeys
     certified: Certified
+
+
+_CLAIM = msgspec.json.Decoder(ClaimAnswer)
+_STANDING: msgspec.json.Decoder[Waiting | Certified] = msgspec.json.Decoder(Waiting | Certified)
 
 
 def provision(
@@ -149,20 +153,20 @@ def _claim(client: httpx.Client, keys: DeviceKeys, secret: bytes) -> ClaimAnswer
         .sign(keys.tls, hashes.SHA256())
     )
     body = {
-        "secret": format_secret(secret),
+        "code": format_secret(secret),
         "csr_pem": request.public_bytes(Encoding.PEM).decode(),
         "signing_public_key": keys.signing.public_key().public_bytes_raw().hex(),
         "proof": prove_claim(keys.signing, secret, request.public_bytes(Encoding.DER)).hex(),
     }
-    return _ask(client, "POST", "/v1/provisioning/claims", ClaimAnswer, body=body)
+    return _ask(client, "POST", "/v1/provisioning/claims", _CLAIM, body=body)
 
 
 def _wait(client: httpx.Client, claim: ClaimAnswer, wait_s: float, sleep: Callable[[float], None]) -> Certified:
     for _ in range(max(1, int(wait_s / POLL_S))):
         path = f"/v1/provisioning/claims/{claim.device}"
-        standing = _ask(client, "GET", path, Standing, token=claim.poll_token)
-        if standing.certified is not None:
-            return standing.certified
+        standing = _ask(client, "GET", path, _STANDING, token=claim.poll_token)
+        if isinstance(standing, Certified):
+            return standing
         sleep(POLL_S)
     raise ProvisioningFailed("nobody confirmed the fingerprint in time; run the command again with a new code")
 
@@ -171,7 +175,7 @@ def _ask(
     client: httpx.Client,
     method: str,
     path: str,
-    kind: type[Reply],
+    decoder: msgspec.json.Decoder[Reply],
     *,
     body: dict[str, str] | None = None,
     token: str | None = None,
@@ -181,7 +185,7 @@ def _ask(
         answer = client.request(method, path, json=body, headers=headers)
         if answer.is_error:
             raise ProvisioningFailed(f"the cloud refused: {_problem(answer)}")
-        return msgspec.json.decode(answer.content, type=kind)
+        return decoder.decode(answer.content)
     except (httpx.HTTPError, msgspec.DecodeError) as error:
         raise ProvisioningFailed(f"the cloud does not answer: {error}") from error
 
