@@ -1,5 +1,5 @@
 # Two commands are the whole set-up: `make run` and `make test`. The rest is for those who work on it.
-.PHONY: setup run test check bench proof lock fix clean
+.PHONY: setup run cut join test check bench proof lock fix clean
 BIN := .venv/bin
 HOST ?= 127.0.0.1
 
@@ -9,6 +9,10 @@ setup:
 run: setup
 	@sh packaging/system_packages.sh need mosquitto=mosquitto libzbar0=libzbar.so.0
 	@exec $(BIN)/doorstep-cloud demo --host $(HOST) $(DEMO)
+
+# While `make run` runs: take the broker away, and bring it back.
+cut join:
+	@$(BIN)/doorstep-cloud demo $@
 
 test: setup
 	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 chromium=chromium postgresql=initdb

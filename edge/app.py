@@ -229,7 +229,7 @@ class Supervisor:
         del self._children[name]
         if now_s - self._started_s[name] > SETTLED_S:
             self._pause_s[name] = RESTART_FIRST_S
-        log.warning("process ended", extra={"role": name.value, "code": code})
+        log.warning("process ended", extra={"role": name.value, "exit_code": code})
         self._due_s[name] = now_s + self._pause_s[name]
         self._pause_s[name] = min(self._pause_s[name] * 2, RESTART_MAX_S)
 

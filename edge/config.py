@@ -4,6 +4,7 @@ A device lives in one folder (`DOORSTEP_EDGE_HOME`). `settings.toml` in it is wr
 provisioning. Sockets and frames are in `run` inside it, or where `DOORSTEP_EDGE_RUN` says (a memory file system).
 """
 
+import json
 import os
 import tomllib
 from dataclasses import dataclass, fields
@@ -112,19 +113,29 @@ def load_identity(places: Places) -> Identity:
     blank = Identity(
         device="", tenant="", store="", store_name="", cloud="", broker_host="", broker_port=0, root_public=""
     )
-    return _typed(blank, _read_toml(places.identity), places.identity)
+    given = _read_toml(places.identity)
+    missing = [field.name for field in fields(Identity) if field.name not in given]
+    if missing:
+        raise SettingsWrong(f"{places.identity}: {', '.join(missing)} missing")
+    return _typed(blank, given, places.identity)
 
 
 def write_identity(places: Places, identity: Identity) -> None:
     """Puts the identity in its place, whole or not at all."""
     lines = [f"{field.name} = {_toml(getattr(identity, field.name))}\n" for field in fields(identity)]
     fresh = places.identity.with_suffix(".new")
-    fresh.write_text("".join(lines), encoding="utf-8")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write("".join(lines))
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(places.identity)
 
 
 def _toml(value: str | int) -> str:
-    return str(value) if isinstance(value, int) else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, int):
+        return str(value)
+    # A JSON string is a TOML basic string but for DEL, which TOML wants escaped as well.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _read_toml(path: Path) -> dict[str, object]:

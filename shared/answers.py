@@ -7,10 +7,12 @@ the pages it missed and one that is new reads them all.
 """
 
 from enum import StrEnum
+from typing import assert_never
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from shared.decoding import UNREADABLE
 from shared.policy import Policy
 from shared.signing import is_signed_by, sign
 from shared.topics import Down
@@ -253,6 +255,8 @@ def kind_of(answer: Answer) -> Down:
             return Down.TIME
         case KeyPage() | PolicyPage() | DenyPage() | RevocationPage() | RosterPage():
             return Down.FEED
+        case _:
+            assert_never(answer)
 
 
 def name_of(page: Page) -> FeedName:
@@ -268,6 +272,8 @@ def name_of(page: Page) -> FeedName:
             return FeedName.REVOCATIONS
         case RosterPage():
             return FeedName.ROSTER
+        case _:
+            assert_never(page)
 
 
 def sign_answer(answer: Answer, signer: int, key: Ed25519PrivateKey) -> bytes:
@@ -287,7 +293,7 @@ def open_answer(kind: Down, data: bytes, signers: dict[int, Ed25519PublicKey]) -
         if key is None or not is_signed_by(key, signed.signature, _context(kind), signed.body):
             return None
         answer = _decoders[kind].decode(signed.body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     if isinstance(answer, KeyPage) and signed.signer != ROOT_SIGNER:
         return None

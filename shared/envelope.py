@@ -13,6 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from shared.business_day import ClockTrust
+from shared.decoding import UNREADABLE
 from shared.policy import Means
 from shared.signing import is_signed_by, sign
 
@@ -188,11 +189,13 @@ def open_envelope(envelope: Envelope, device: str, signing_key: Ed25519PublicKey
         return EnvelopeFault.BAD_SIGNATURE
     if envelope.payload is None or envelope.salt is None:
         return Opened(header=header, fact=None, chain=chain_digest(envelope.header))
-    if payload_digest(envelope.salt, envelope.payload) != header.digest:
+    # A salt of another length would be the same bytes cut elsewhere: whoever carries an envelope could make its
+    # payload unreadable while the digest still fits.
+    if len(envelope.salt) != SALT_BYTES or payload_digest(envelope.salt, envelope.payload) != header.digest:
         return EnvelopeFault.BAD_DIGEST
     try:
         fact = _fact_decoder.decode(envelope.payload)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return EnvelopeFault.MALFORMED
     return Opened(header=header, fact=fact, chain=chain_digest(envelope.header))
 
@@ -201,13 +204,13 @@ def read_header(text: bytes) -> Header | EnvelopeFault:
     """The header in the bytes, its signature not checked."""
     try:
         header = _header_decoder.decode(text)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return EnvelopeFault.MALFORMED
     return header if header.version == ENVELOPE_VERSION else EnvelopeFault.UNKNOWN_VERSION
 
 
 def payload_digest(salt: bytes, payload: bytes) -> bytes:
-    """32 bytes: SHA-256 over salt and payload, the salt's length fixed by the format."""
+    """32 bytes: SHA-256 over salt (SALT_BYTES, which `open_envelope` insists on) and payload."""
     return hashlib.sha256(salt + payload).digest()
 
 
@@ -233,7 +236,7 @@ def decode_batch(data: bytes) -> Batch | None:
     """The batch in the bytes, or None when they are not one of at most BATCH_MAX envelopes."""
     try:
         batch = msgspec.msgpack.decode(data, type=Batch)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return batch if 0 < len(batch.envelopes) <= BATCH_MAX else None
 
@@ -242,7 +245,7 @@ def decode_state(data: bytes) -> DeviceState | None:
     """The device's state in the bytes, or None."""
     try:
         return msgspec.msgpack.decode(data, type=DeviceState)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 
@@ -250,6 +253,6 @@ def decode_time_asked(data: bytes) -> TimeAsked | None:
     """The question in the bytes, or None."""
     try:
         asked = msgspec.msgpack.decode(data, type=TimeAsked)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return asked if len(asked.nonce) == SALT_BYTES else None

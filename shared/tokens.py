@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import assert_never
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -193,6 +194,8 @@ def _is_genuine(token: Token, issuer: Ed25519PublicKey) -> bool:
                 and is_signed_by(issuer, token.certificate_signature, PHONE_CERTIFICATE_CONTEXT, token.certified)
                 and is_signed_by(phone, token.signature, PHONE_CONTEXT, token.signed)
             )
+        case _:
+            assert_never(token)
 
 
 def step_of(instant: datetime) -> int:

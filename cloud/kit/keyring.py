@@ -47,7 +47,7 @@ class KeyringRefused(CloudError):
     """The key files cannot be used; `reason` says why and `path` which one."""
 
     def __init__(self, reason: str, path: Path) -> None:
-        super().__init__(reason, str(path))
+        super().__init__(f"{path}: {reason}")
         self.reason = reason
         self.path = path
 
@@ -227,7 +227,7 @@ def renew_servers(folder: Path, hosts: Sequence[str], now: datetime) -> bool:
     for certificate_path, key_path in servers:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(f"doorstep {certificate_path.stem}", key.public_key(), now, timedelta(days=SERVER_DAYS))
-        names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+        names = x509.SubjectAlternativeName([_general_name(host) for host in dict.fromkeys(hosts)])
         builder = builder.add_extension(names, critical=False)
         _write_pair(certificate_path, key_path, _signed(builder, ExtendedKeyUsageOID.SERVER_AUTH, ca, ca_key), key)
     key = ec.generate_private_key(ec.SECP256R1())

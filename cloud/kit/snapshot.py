@@ -88,10 +88,10 @@ def _copy_sqlite(source: Path, target: Path) -> None:
     draft = target.with_name(f".{target.name}.draft")
     draft.unlink(missing_ok=True)
     try:
-        with closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as held:
-            with closing(sqlite3.connect(draft)) as copy:
-                held.backup(copy, pages=PAGES_AT_ONCE)
-                copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it
+        held = sqlite3.connect(f"file:{source}?mode=ro", uri=True)
+        with closing(held), closing(sqlite3.connect(draft)) as copy:
+            held.backup(copy, pages=PAGES_AT_ONCE)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it
     except sqlite3.DatabaseError as error:
         draft.unlink(missing_ok=True)
         raise SnapshotFailed(f"{source} cannot be read as a database") from error

@@ -1,5 +1,6 @@
 """`synthetic:[PATH]`: a door that the program draws itself, for a machine without a camera and to lose one at will."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -52,6 +53,7 @@ class SyntheticCamera(Recorded):
         self._options = options
         self._seed = seed
         self._show: _Show | None = None
+        self._stamp_ns: int | None = None
         self._blocked_until_ns: int | None = None
 
     def _start(self) -> None:
@@ -66,6 +68,7 @@ class SyntheticCamera(Recorded):
             return built_in_scene()
         try:
             with self._path.open("rb") as file:
+                self._stamp_ns = os.fstat(file.fileno()).st_mtime_ns
                 data = file.read(SCENE_BYTES_MAX + 1)
             if len(data) > SCENE_BYTES_MAX:
                 raise CameraUnavailable(self._address, "the scene is too long")
@@ -112,7 +115,13 @@ class SyntheticCamera(Recorded):
         assert self._show is not None
         if self._show.is_over:
             raise EndOfStream(self._address)
+        if self._show.is_at_start and self._has_new_scene():
+            self._show.play(self._load())
         return self._show.next_picture(self._clock.wall_s())
+
+    def _has_new_scene(self) -> bool:
+        """True when the script was written anew since it was read: a loop goes on with the new one."""
+        return self._path is not None and self._path.exists() and self._path.stat().st_mtime_ns != self._stamp_ns
 
     def _stop(self) -> None:
         """The show is kept: a camera that comes back does not turn back time."""
@@ -139,6 +148,15 @@ class _Show:
     def act(self) -> AnyAct | None:
         """The act under way, or None when the show is over."""
         return None if self.is_over else self._scene.acts[self._act]
+
+    @property
+    def is_at_start(self) -> bool:
+        """True before the first picture of a pass through the scene."""
+        return self._act == 0 and self._frame_of_act == 0
+
+    def play(self, scene: Scene) -> None:
+        """Goes on with this scene from its start, on the same stage."""
+        self._scene, self._act, self._frame_of_act = scene, 0, 0
 
     def skip_act(self) -> None:
         """The next act begins."""

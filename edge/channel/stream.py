@@ -7,8 +7,10 @@ import msgspec
 
 from edge.channel.messages import MESSAGE_BYTES_MAX, FromAgent, ToAgent
 from edge.errors import ChannelBroken
+from shared.decoding import UNREADABLE
 
 Incoming = TypeVar("Incoming")
+CLOSE_S = 1.0  # a peer that reads empties its buffer within milliseconds
 
 
 class Channel(Generic[Incoming]):
@@ -55,14 +57,17 @@ class Channel(Generic[Incoming]):
             return self._decoder.decode(await self._reader.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError) as gone:
             raise ChannelBroken("peer is gone") from gone
-        except msgspec.DecodeError as nonsense:
+        except UNREADABLE as nonsense:
             raise ChannelBroken("not one of our messages") from nonsense
 
     async def close(self) -> None:
-        """Closes after what was queued is written; a peer that is gone already is fine."""
+        """Closes after what was queued is written, or at once when the peer does not read it in time."""
         self._writer.close()
         try:
-            await self._writer.wait_closed()
+            async with asyncio.timeout(CLOSE_S):
+                await self._writer.wait_closed()
+        except TimeoutError:
+            self._writer.transport.abort()
         except ConnectionError:
             return
 

@@ -39,7 +39,8 @@ def commands(database_of: Callable[[Path | None], Path]) -> typer.Typer:
         """Print the schema."""
         from edge.db.reading import open_for_reading
 
-        typer.echo(open_for_reading(_existing(database_of(home))).schema)
+        with open_for_reading(_existing(database_of(home))) as database:
+            typer.echo(database.schema)
 
     @app.command()
     def verify(home: Home = None) -> None:
@@ -65,4 +66,5 @@ def _existing(path: Path) -> Path:
 def _rows(path: Path, query: str) -> "list[dict[str, str | int | None]]":
     from edge.db.reading import open_for_reading
 
-    return list(open_for_reading(path).query(query))
+    with open_for_reading(path) as database:
+        return list(database.query(query))

@@ -1,17 +1,21 @@
 """`doorstep-edge provision`: a claim code becomes an identity, with keys that never leave the device."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from edge.cli.root import Home
 from edge.errors import ProvisioningFailed
-from edge.link.provisioning import Provisioned, provision
 
-Keep = Callable[[Path | None, str, Provisioned], Path]
+if TYPE_CHECKING:
+    from edge.link.provisioning import Provisioned
+
+    Keep = Callable[[Path | None, str, Provisioned], Path]
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +37,8 @@ def command(is_provisioned: Callable[[Path | None], bool], keep: Keep) -> Callab
         home: Home = None,
     ) -> None:
         """Make this machine a kiosk of the store that the code belongs to."""
+        from edge.link.provisioning import provision  # the HTTP client takes half a second no other command needs
+
         if is_provisioned(home):
             raise ProvisioningFailed("this folder holds a provisioned device already")
 

@@ -46,16 +46,23 @@ class ClockMark:
 
 def read_clock(raw: RawTime, mark: ClockMark | None) -> ClockReading:
     """The time of day and the trust it deserves."""
-    estimate = None if mark is None else counted_on(mark, raw)
-    if raw.kernel_synced and (estimate is None or abs(raw.wall_ms - estimate) <= _ms(STEP_MAX)):
+    if is_kernel_believed(raw, mark):
         return _reading(raw.wall_ms, ClockTrust.SYNCED)
     if mark is None:
         return ClockReading.unknown()
+    estimate = counted_on(mark, raw)
     if estimate is not None:
-        return _held(mark, estimate)
-    if raw.battery and raw.wall_ms >= mark.high_water_ms:
-        return _held(mark, raw.wall_ms)
+        age_ms = estimate - mark.instant_ms
+        return _held(mark, estimate, ClockTrust.SYNCED if age_ms <= _ms(SYNCED_FOR) else ClockTrust.HELD)
+    if raw.battery:
+        return _held(mark, raw.wall_ms, ClockTrust.HELD)
     return ClockReading.unknown()
+
+
+def is_kernel_believed(raw: RawTime, mark: ClockMark | None) -> bool:
+    """True when the kernel vouches for the system clock and uptime does not contradict it."""
+    estimate = None if mark is None else counted_on(mark, raw)
+    return raw.kernel_synced and (estimate is None or abs(raw.wall_ms - estimate) <= _ms(STEP_MAX))
 
 
 def counted_on(mark: ClockMark, raw: RawTime) -> int | None:
@@ -65,11 +72,11 @@ def counted_on(mark: ClockMark, raw: RawTime) -> int | None:
     return mark.instant_ms + (raw.monotonic_ns - mark.monotonic_ns) // 1_000_000
 
 
-def _held(mark: ClockMark, instant_ms: int) -> ClockReading:
-    age_ms = instant_ms - mark.instant_ms
-    if age_ms > _ms(HOLD_MAX):
+def _held(mark: ClockMark, instant_ms: int, trust: ClockTrust) -> ClockReading:
+    """The instant, unless it is older than anything this device acted on or too far from its last sure time."""
+    if instant_ms < mark.high_water_ms or instant_ms - mark.instant_ms > _ms(HOLD_MAX):
         return ClockReading.unknown()
-    return _reading(instant_ms, ClockTrust.SYNCED if age_ms <= _ms(SYNCED_FOR) else ClockTrust.HELD)
+    return _reading(instant_ms, trust)
 
 
 def mark_told_time(asked: RawTime, heard: RawTime, told_ms: int) -> ClockMark | None:

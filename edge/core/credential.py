@@ -7,13 +7,14 @@ whose clock is off (its code is genuine, so the hint tells a stranger nothing).
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from shared.business_day import ClockReading
 from shared.ids import MemberId
 from shared.policy import Means
-from shared.tokens import Card, PhoneCode, Token, TokenFault, phone_offset_s, verify_token
+from shared.tokens import STEPS_AHEAD, Card, PhoneCode, Token, TokenFault, phone_offset_s, step_of, verify_token
 
 
 class Denial(StrEnum):
@@ -69,7 +70,9 @@ def judge_credential(
         case Card():
             return _judge_card(token, facts)
         case PhoneCode():
-            return _judge_phone(token, facts)
+            return _judge_phone(token, facts, reading)
+        case _:
+            assert_never(token)
 
 
 def _judge_card(card: Card, facts: CredentialFacts) -> Admitted | NotAdmitted:
@@ -78,13 +81,25 @@ def _judge_card(card: Card, facts: CredentialFacts) -> Admitted | NotAdmitted:
     return Admitted(member=card.member, means=Means.CARD, step=None, serial=card.serial, repeated=False)
 
 
-def _judge_phone(code: PhoneCode, facts: CredentialFacts) -> Admitted | NotAdmitted:
+def _judge_phone(code: PhoneCode, facts: CredentialFacts, reading: ClockReading) -> Admitted | NotAdmitted:
     if facts.phones_denied:
         return NotAdmitted(fault=Denial.DENIED)
-    if facts.last_step is not None and code.step < facts.last_step:
+    last_step = _possible_step(facts.last_step, reading)
+    if last_step is not None and code.step < last_step:
         return NotAdmitted(fault=Denial.OLD_STEP)
-    repeated = code.step == facts.last_step
+    repeated = code.step == last_step
     return Admitted(member=code.member, means=Means.PHONE, step=code.step, serial=None, repeated=repeated)
+
+
+def _possible_step(last_step: int | None, reading: ClockReading) -> int | None:
+    """The last step, unless no right clock can have shown it yet.
+
+    A phone whose clock was years ahead may have been accepted while the time was unknown; once set right it must not
+    be turned away for years. Copies are then held off by the step's window alone.
+    """
+    if last_step is None or reading.instant is None:
+        return last_step
+    return last_step if last_step <= step_of(reading.instant) + STEPS_AHEAD else None
 
 
 def _phone_ahead(token: Token, fault: TokenFault, reading: ClockReading) -> int | None:

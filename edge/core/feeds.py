@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
-from shared.answers import DenyPage, KeyPage, Page, PolicyPage, RevocationPage, RosterPage
+from shared.answers import ROOT_SIGNER, DenyPage, KeyPage, Page, PolicyPage, RevocationPage, RosterPage
 from shared.policy import policy_fault
+from shared.signing import PUBLIC_KEY_BYTES
 
 
 class PageVerdict(StrEnum):
@@ -29,7 +31,7 @@ def judge_page(page: Page, held: HeldFeed) -> PageVerdict:
         return PageVerdict.IGNORE
     match page:
         case KeyPage():
-            return PageVerdict.APPLY
+            return PageVerdict.APPLY if _are_keys(page) else PageVerdict.IGNORE
         case PolicyPage(policy=None):
             return PageVerdict.APPLY if page.version == held.version else PageVerdict.ASK
         case PolicyPage(policy=policy):
@@ -39,3 +41,16 @@ def judge_page(page: Page, held: HeldFeed) -> PageVerdict:
         case DenyPage() | RevocationPage() | RosterPage():
             fits = page.base == held.version or (page.reset and page.base == 0)
             return PageVerdict.APPLY if fits else PageVerdict.ASK
+        case _:
+            assert_never(page)
+
+
+def _are_keys(page: KeyPage) -> bool:
+    """True when every key has its length and a number of its own, and no signer takes the root's place."""
+    lengths = {len(key.public) for key in page.issuers} | {len(key.public) for key in page.signers}
+    issuers, signers = {key.key for key in page.issuers}, {key.key for key in page.signers}
+    return (
+        lengths <= {PUBLIC_KEY_BYTES}
+        and (len(issuers), len(signers)) == (len(page.issuers), len(page.signers))
+        and ROOT_SIGNER not in signers
+    )

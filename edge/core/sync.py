@@ -17,7 +17,7 @@ class Sync:
     """The state of sending.
 
     `sent` is the highest number sent since the line came up; `quiet_since_ns` when a receipt last moved something or
-    something was first sent; `resends` counts back-off steps since then.
+    something was first sent; `resends` counts back-off steps since then; `jitter` was drawn at the last of them.
     """
 
     online: bool = False
@@ -27,6 +27,7 @@ class Sync:
     sent: int = 0
     quiet_since_ns: int = 0
     resends: int = 0
+    jitter: float = 1.0
 
     @property
     def waiting(self) -> int:
@@ -74,7 +75,7 @@ def receipt(
         quiet_since_ns=at_ns if moved else sync.quiet_since_ns,
         resends=0 if moved else sync.resends,
     )
-    again = tuple(seq for seq in missing if 0 < seq <= sync.head)[:WINDOW]
+    again = tuple(sorted({seq for seq in missing if 0 < seq <= state.sent}))[:WINDOW]
     state, send = _fill(state, at_ns)
     return state, Send(messages=_cut(again) + send.messages) if sync.online else Send(messages=())
 
@@ -82,13 +83,14 @@ def receipt(
 def tick(sync: Sync, at_ns: int, jitter: float) -> tuple[Sync, Send]:
     """Time passed: when nothing moved for too long, everything unsettled that was sent is sent again.
 
-    `jitter` from 0 to 1 spreads the devices of a fleet over the back-off's second half.
+    `jitter` from 0 to 1 spreads the devices of a fleet over the back-off's second half. It is drawn once a wait: of
+    a new draw each second the smallest would soon win, and the fleet would meet at the half.
     """
     wait_ns = min(RESEND_AFTER_NS * 2**sync.resends, RESEND_AFTER_MAX_NS)
-    due = sync.quiet_since_ns + int(wait_ns * (0.5 + 0.5 * jitter) if sync.resends else wait_ns)
+    due = sync.quiet_since_ns + int(wait_ns * (0.5 + 0.5 * sync.jitter) if sync.resends else wait_ns)
     if not sync.online or sync.sent <= sync.settled or at_ns < due:
         return sync, Send(messages=())
-    again = replace(sync, sent=sync.settled, quiet_since_ns=at_ns, resends=min(sync.resends + 1, 10))
+    again = replace(sync, sent=sync.settled, quiet_since_ns=at_ns, resends=min(sync.resends + 1, 10), jitter=jitter)
     return _fill(again, at_ns)
 
 

@@ -49,12 +49,14 @@ def see_codes(visit: Visit, texts: tuple[str, ...], at_ns: int) -> tuple[Visit, 
     fresh = any(text not in known for text in texts)
     kept = tuple(code for code in remembered if code.text not in texts)
     seen = tuple(InView(text=text, seen_ns=at_ns) for text in texts)
-    stay = replace(visit, in_view=(seen + kept)[:IN_VIEW_MAX])
+    closed = at_ns < visit.closed_until_ns
+    # Behind a closed door nothing is remembered, so that a code still held up when it opens is judged then.
+    stay = replace(visit, in_view=remembered if closed else (seen + kept)[:IN_VIEW_MAX])
     if visit.member is not None and at_ns - visit.member_seen_ns > FORGET_AFTER_NS:
         stay = replace(stay, member=None)
     elif visit.member is not None:
         stay = replace(stay, member_seen_ns=at_ns)
-    if not fresh or at_ns < visit.closed_until_ns:
+    if not fresh or closed:
         return stay, None
     return stay, Judge(texts=texts)
 

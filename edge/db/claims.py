@@ -13,6 +13,7 @@ from shared.points import Points
 from shared.policy import Means
 
 VISITS_KEPT = 5000
+"""Visits kept for a look back; the cloud has each in an envelope of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +108,8 @@ def save_grant(
 
 
 def save_step(connection: sqlite3.Connection, member: MemberId, step: int) -> None:
-    """Remembers the newest step accepted from the member's phone."""
-    connection.execute(
-        "INSERT INTO phone_step (member, step) VALUES (?, ?)"
-        " ON CONFLICT (member) DO UPDATE SET step = max(step, excluded.step)",
-        (member, step),
-    )
+    """Remembers the step last accepted from the member's phone; that it is a newer one was judged before."""
+    connection.execute("INSERT OR REPLACE INTO phone_step (member, step) VALUES (?, ?)", (member, step))
 
 
 def save_visit(
@@ -185,8 +182,21 @@ def count_waiting_visits(connection: sqlite3.Connection) -> int:
 
 
 def unconfirmed_points(connection: sqlite3.Connection, member: MemberId) -> int:
-    """Points granted here that the cloud has not answered for yet: added to the balance on the screen."""
+    """Points granted here that the cloud does not have yet: added to the balance on the screen.
+
+    A claim whose verdict was lost on the way is settled by a later receipt all the same, and counted by the cloud.
+    """
     total: int = connection.execute(
-        "SELECT coalesce(sum(amount), 0) FROM claim WHERE member = ? AND outcome IS NULL", (member,)
+        "SELECT coalesce(sum(amount), 0) FROM claim JOIN outbox USING (epoch, seq)"
+        " WHERE member = ? AND outcome IS NULL AND settled = 0",
+        (member,),
     ).fetchone()[0]
     return total
+
+
+def prune_visits(connection: sqlite3.Connection, boot: str) -> int:
+    """Drops visits beyond the newest VISITS_KEPT, except those that can still be dated; returns how many."""
+    return connection.execute(
+        "DELETE FROM visit WHERE id <= (SELECT max(id) FROM visit) - ? AND NOT (became = 'waiting' AND boot = ?)",
+        (VISITS_KEPT, boot),
+    ).rowcount

@@ -5,6 +5,7 @@ sqlite-utils serves schema, migrations and reading at the command line; its inse
 context manager does not make two of them atomic, so grants never go through it.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,17 @@ from typing import Final
 
 from edge.errors import StorageDamaged, StorageFull
 
+Connection = sqlite3.Connection
+"""What a use case is handed inside a transaction; the use cases themselves do not speak sqlite3."""
+
 CHECKPOINT_PAGES: Final = 1000
 """Write-ahead log pages (4 kB each) after which `checkpoint` is worth its two syncs."""
+
+ROOM_BYTES: Final = 1024 * 1024
+"""Free space that lets a full disk count as usable again: a hundred grants, so that the screen does not flicker."""
+
+BUSY_MS: Final = 10_000
+"""How long a commit waits for a process that still ends; nobody but the agent writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +60,13 @@ class Database:
         Raises: StorageDamaged when a migration that was applied has changed since, or the file is not a database.
         """
         try:
-            self._connection = self._connect()
-            if not self._read_only:
-                migrate(self.connection, load_migrations())
-                self.connection.execute("INSERT OR IGNORE INTO device (id, database) VALUES (1, ?)", (new_database,))
+            self._open(new_database)
         except sqlite3.DatabaseError as error:
+            self.close()
             raise _translated(error) from error
+        except StorageDamaged:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Closes; closing twice is harmless."""
@@ -84,32 +95,52 @@ class Database:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-        except sqlite3.OperationalError as error:
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # bugs of the caller, both
+        except sqlite3.DatabaseError as error:
             raise _translated(error) from error
 
     def checkpoint(self) -> None:
-        """Moves the log into the file when it has grown; called between visitors, never inside a grant."""
+        """Moves the log into the file when it has grown; called between visitors, never inside a grant.
+
+        While another process reads, the log stays for this time: a visitor must not wait for a reader.
+        """
         log = Path(f"{self.path}-wal")
         page_bytes = 4096
         if log.exists() and log.stat().st_size > CHECKPOINT_PAGES * page_bytes:
+            self.connection.execute("PRAGMA busy_timeout = 0")
             try:
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
                 raise _translated(error) from error
+            finally:
+                self.connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
-    def _connect(self) -> sqlite3.Connection:
-        if self._read_only:
-            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-            connection.execute("PRAGMA query_only = ON")
-        else:
-            connection = sqlite3.connect(self.path, isolation_level=None, timeout=10.0)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA wal_autocheckpoint = 0")
-            connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA trusted_schema = OFF")
+    def has_room(self) -> bool:
+        """True when the disk has room for many more commits."""
+        free = os.statvfs(self.path.parent)
+        return free.f_bavail * free.f_frsize >= ROOM_BYTES
+
+    def _open(self, new_database: bytes) -> None:
+        mode = "ro" if self._read_only else "rwc"
+        address = f"{self.path.absolute().as_uri()}?mode={mode}"
+        self._connection = sqlite3.connect(address, uri=True, isolation_level=None)
+        self._prepare(self._connection)
+        if not self._read_only:
+            migrate(self._connection, load_migrations())
+            self._connection.execute("INSERT OR IGNORE INTO device (id, database) VALUES (1, ?)", (new_database,))
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.row_factory = sqlite3.Row
-        return connection
+        if self._read_only:
+            connection.execute("PRAGMA query_only = ON")
+            return
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
 
 
 def load_migrations() -> tuple[Migration, ...]:

@@ -108,22 +108,19 @@ def settle(connection: sqlite3.Connection, epoch: int, contiguous: int, verdicts
 def prune(connection: sqlite3.Connection, epoch: int, before_day: str) -> int:
     """Drops settled envelopes beyond the newest KEEP_SETTLED, and their claims of days before; returns how many.
 
-    The head always stays, so does everything unsettled, and so does every claim of `before_day` or later: it is what
-    refuses the second grant.
+    The head always stays, so does everything from the first unsettled on, and so does everything from the first claim
+    of `before_day` or later on: it is what refuses the second grant. What stays is one unbroken piece of the chain.
     """
-    floor = connection.execute(
-        "SELECT coalesce(max(seq), 0) - ? FROM outbox WHERE epoch = ?", (KEEP_SETTLED, epoch)
-    ).fetchone()[0]
-    connection.execute(
-        "DELETE FROM claim WHERE epoch = ? AND seq <= ? AND business_day < ? AND EXISTS"
-        " (SELECT 1 FROM outbox WHERE outbox.epoch = claim.epoch AND outbox.seq = claim.seq AND settled = 1)",
-        (epoch, floor, before_day),
+    head = connection.execute("SELECT coalesce(max(seq), 0) FROM outbox WHERE epoch = ?", (epoch,)).fetchone()[0]
+    unsettled_first, claim_first = (
+        connection.execute("SELECT min(seq) FROM outbox WHERE epoch = ? AND settled = 0", (epoch,)).fetchone()[0],
+        connection.execute(
+            "SELECT min(seq) FROM claim WHERE epoch = ? AND business_day >= ?", (epoch, before_day)
+        ).fetchone()[0],
     )
-    return connection.execute(
-        "DELETE FROM outbox WHERE epoch = ? AND seq <= ? AND settled = 1 AND NOT EXISTS"
-        " (SELECT 1 FROM claim WHERE claim.epoch = outbox.epoch AND claim.seq = outbox.seq)",
-        (epoch, floor),
-    ).rowcount
+    keep_from = min(seq for seq in (head - KEEP_SETTLED + 1, unsettled_first, claim_first) if seq is not None)
+    connection.execute("DELETE FROM claim WHERE epoch = ? AND seq < ?", (epoch, keep_from))
+    return connection.execute("DELETE FROM outbox WHERE epoch = ? AND seq < ?", (epoch, keep_from)).rowcount
 
 
 def first_broken_link(connection: sqlite3.Connection, device: str, epoch: int) -> int | None:

@@ -21,14 +21,18 @@ def find_damage(path: Path) -> tuple[str, ...]:
     """One line a fault: what SQLite's own check sees, and the first broken link of the chain it cannot see."""
     with Database(path, read_only=True) as database:
         database.open()
-        connection = database.connection
-        found = [row[0] for row in connection.execute("PRAGMA quick_check") if row[0] != "ok"]
-        epoch = knowledge.life(connection).epoch
-        device = _device_of(connection, epoch)
-        broken = None if device is None else outbox.first_broken_link(connection, device, epoch)
-        if broken is not None:
-            found.append(f"the chain of epoch {epoch} breaks at envelope {broken}")
-    return tuple(found)
+        try:
+            found = [row[0] for row in database.connection.execute("PRAGMA quick_check") if row[0] != "ok"]
+            return (*found, *_broken_chain(database.connection))
+        except sqlite3.DatabaseError as error:
+            return (f"the file cannot be read to its end: {error}",)
+
+
+def _broken_chain(connection: sqlite3.Connection) -> tuple[str, ...]:
+    epoch = knowledge.life(connection).epoch
+    device = _device_of(connection, epoch)
+    broken = None if device is None else outbox.first_broken_link(connection, device, epoch)
+    return () if broken is None else (f"the chain of epoch {epoch} breaks at envelope {broken}",)
 
 
 def _device_of(connection: sqlite3.Connection, epoch: int) -> str | None:

@@ -1,7 +1,6 @@
 """Codes in view become a screen: judge them, decide, save, and only then say what to show."""
 
 import hashlib
-import sqlite3
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -9,6 +8,7 @@ from edge.core.credential import Admitted, NotAdmitted, judge_credential
 from edge.core.reward import Grant, Refusal, RefusalReason, Standing, claim_of, decide_reward
 from edge.core.screen import Screen, ScreenName
 from edge.db import claims, knowledge
+from edge.db.database import Connection
 from edge.flow.entrance import Entrance, Moment
 from edge.flow.write import append_fact
 from shared.answers import FeedName
@@ -88,7 +88,7 @@ def _judge_text(entrance: Entrance, text: str, reading: ClockReading) -> Shown |
 
 
 def serve_member(
-    connection: sqlite3.Connection, entrance: Entrance, shown: Shown, moment: Moment, *, noted_seq: int | None = None
+    connection: Connection, entrance: Entrance, shown: Shown, moment: Moment, *, noted_seq: int | None = None
 ) -> Admission:
     """Decides for a recognised member and writes what follows, inside the caller's transaction.
 
@@ -109,14 +109,13 @@ def serve_member(
             screen = _personal(connection, ScreenName.GREETING, member, decision.points, claim=decision.claim.hex())
             return Admission(screen=screen, member=member, seq=seq)
         case Refusal(reason=RefusalReason.TIME_UNKNOWN):
-            noted = _note_visit(connection, entrance, shown, policy, standing.epoch, moment)
-            return Admission(screen=_personal(connection, ScreenName.NOTED, member, None), member=member, seq=noted)
+            return _admit_undated(connection, entrance, shown, policy, standing.epoch, moment)
         case Refusal():
             return Admission(screen=_refusal_screen(connection, decision, member, policy, moment), member=member)
 
 
 def load_standing(
-    connection: sqlite3.Connection,
+    connection: Connection,
     entrance: Entrance,
     policy: Policy,
     member: MemberId,
@@ -140,7 +139,7 @@ def load_standing(
 
 
 def _save_grant(
-    connection: sqlite3.Connection,
+    connection: Connection,
     entrance: Entrance,
     shown: Shown,
     policy: Policy,
@@ -183,19 +182,31 @@ def _save_grant(
     granted_ms = milliseconds(moment.reading.instant)
     claims.save_grant(connection, grant, policy.campaign, shown.admitted.means, granted_ms, epoch, seq)
     knowledge.raise_high_water(connection, granted_ms)
-    if shown.admitted.step is not None:
+    if shown.admitted.step is not None and noted_seq is None:  # a visit's step was saved when it was noted
         claims.save_step(connection, grant.member, shown.admitted.step)
     return seq
 
 
-def _note_visit(
-    connection: sqlite3.Connection, entrance: Entrance, shown: Shown, policy: Policy, epoch: int, moment: Moment
-) -> int | None:
-    """Writes the visit unless this member's last one was within the hour; returns its number if it was written."""
+def _admit_undated(
+    connection: Connection, entrance: Entrance, shown: Shown, policy: Policy, epoch: int, moment: Moment
+) -> Admission:
+    """Notes the visit unless this member's last one was within the hour, or the code is a copy of one that counted."""
     raw, admitted = moment.raw, shown.admitted
+    noted_screen = _personal(connection, ScreenName.NOTED, admitted.member, None)
     last_ns = claims.last_noted_ns(connection, raw.boot, admitted.member)
     if last_ns is not None and raw.monotonic_ns - last_ns < NOTE_AGAIN_AFTER // timedelta(microseconds=1) * 1000:
-        return None
+        return Admission(screen=noted_screen, member=admitted.member)
+    if admitted.repeated:
+        return Admission(screen=Screen(name=ScreenName.INVALID), member=admitted.member)
+    seq = _note_visit(connection, entrance, shown, policy, epoch, moment)
+    return Admission(screen=noted_screen, member=admitted.member, seq=seq)
+
+
+def _note_visit(
+    connection: Connection, entrance: Entrance, shown: Shown, policy: Policy, epoch: int, moment: Moment
+) -> int:
+    """Writes the visit and returns its number."""
+    raw, admitted = moment.raw, shown.admitted
     fact = VisitNoted(
         tenant=policy.tenant,
         store=policy.store,
@@ -224,7 +235,7 @@ def _note_visit(
 
 
 def _refusal_screen(
-    connection: sqlite3.Connection, refusal: Refusal, member: MemberId, policy: Policy, moment: Moment
+    connection: Connection, refusal: Refusal, member: MemberId, policy: Policy, moment: Moment
 ) -> Screen:
     match refusal.reason:
         case RefusalReason.COLLECTED:
@@ -242,7 +253,7 @@ def _refusal_screen(
 
 
 def _personal(
-    connection: sqlite3.Connection, name: ScreenName, member: MemberId, points: Points | None, claim: str | None = None
+    connection: Connection, name: ScreenName, member: MemberId, points: Points | None, claim: str | None = None
 ) -> Screen:
     """A screen with what the roster knows; a member it does not know is served without a name."""
     known = knowledge.known_member(connection, member)

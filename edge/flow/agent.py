@@ -14,7 +14,7 @@ from edge.core import visit as visits
 from edge.core.screen import FaultName, Screen, ScreenName
 from edge.core.sync import Send, Sync
 from edge.core.visit import Visit
-from edge.db import knowledge, outbox
+from edge.db import claims, knowledge, outbox
 from edge.errors import StorageFull
 from edge.flow import keep_time, learn, report
 from edge.flow.admit import admit_codes
@@ -74,6 +74,11 @@ class Agent:
         """True while the line is up."""
         return self._sync.online
 
+    @property
+    def storage_full(self) -> bool:
+        """True while the disk refuses commits."""
+        return self._storage_full
+
     def start(self) -> None:
         """Reads where the outbox stands and shows the first screen."""
         connection = self._entrance.database.connection
@@ -129,9 +134,13 @@ class Agent:
     # --- the line -------------------------------------------------------------------------------------------------
 
     def link_starts(self) -> bytes:
-        """The will of a new link session, to leave with the broker."""
-        with self._entrance.database.transaction() as connection:
-            self._line.session = knowledge.next_session(connection)
+        """The will of a new link session, to leave with the broker. Raises: StorageFull."""
+        try:
+            with self._entrance.database.transaction() as connection:
+                self._line.session = knowledge.next_session(connection)
+        except StorageFull:
+            self._storage_is_full()
+            raise
         return encode(report.device_state(self._entrance, self._line.session, online=False, settled=0))
 
     def line_up(self) -> None:
@@ -184,7 +193,8 @@ class Agent:
                 elif learned is Learned.TAKEN:
                     self._line.behind = True
 
-    def _take_receipt(self, receipt: Receipt) -> None:
+    def _take_receipt(self, told: Receipt) -> None:
+        receipt = learn.believe_receipt(self._entrance, told)
         if learn.learn_receipt(self._entrance, receipt) is not Learned.TAKEN:
             return
         verdicts = frozenset(verdict.seq for verdict in receipt.verdicts)
@@ -239,8 +249,9 @@ class Agent:
         if self._screen is not None and now_ns >= self._until_ns:
             self._refresh()
         try:
-            keep_time.hear_kernel(self._entrance)
-            if moment.reading.instant is not None and keep_time.date_visits(self._entrance):
+            took = keep_time.hear_kernel(self._entrance)
+            dated = keep_time.date_visits(self._entrance)
+            if took or dated:
                 self._catch_up_head()
             self._keep_house(moment)
         except StorageFull:
@@ -258,7 +269,9 @@ class Agent:
             self._say_state(now_ns)
 
     def _may_write(self) -> bool:
-        """Tries a commit that changes nothing but the file."""
+        """True when there is room and a commit that changes nothing but the file works."""
+        if not self._entrance.database.has_room():
+            return False
         try:
             with self._entrance.database.transaction() as connection:
                 knowledge.touch(connection)
@@ -282,6 +295,7 @@ class Agent:
         yesterday = policy.calendar.business_day(moment.reading.instant) - timedelta(days=1)
         with database.transaction() as connection:
             outbox.prune(connection, knowledge.life(connection).epoch, yesterday.isoformat())
+            claims.prune_visits(connection, moment.raw.boot)
 
     # --- what is shown --------------------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ class Entrance:
 
     def signers(self) -> dict[int, Ed25519PublicKey]:
         """The keys whose word counts: the pinned root and the signers it vouched for."""
-        return {ROOT_SIGNER: self.root_key} | self._keys("signer")
+        return self._keys("signer") | {ROOT_SIGNER: self.root_key}
 
     def issuers(self) -> dict[int, Ed25519PublicKey]:
         """The keys that sign members' credentials."""

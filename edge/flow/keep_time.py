@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from edge.core.clock import ClockMark, RawTime, mark_kernel_time, mark_told_time, offset_ms
+from edge.core.clock import ClockMark, RawTime, is_kernel_believed, mark_kernel_time, mark_told_time, offset_ms
 from edge.core.credential import Admitted
 from edge.db import claims, knowledge
 from edge.db.claims import NotedVisit
@@ -44,13 +44,17 @@ def hear_time(entrance: Entrance, question: TimeQuestion, told: TimeTold) -> boo
     return True
 
 
-def hear_kernel(entrance: Entrance) -> None:
-    """Takes the system clock over while the kernel vouches for it and uptime does not contradict it."""
-    moment = entrance.now()
-    if moment.raw.kernel_synced and moment.reading.trust is ClockTrust.SYNCED:
-        mark = knowledge.clock_mark(entrance.database.connection)
-        if mark is None or mark.boot != moment.raw.boot or moment.raw.monotonic_ns - mark.monotonic_ns > MARK_EVERY_NS:
-            _take(entrance, mark_kernel_time(moment.raw), moment.raw, source="kernel")
+def hear_kernel(entrance: Entrance) -> bool:
+    """True when the system clock was taken over: the kernel vouches for it and uptime does not contradict it."""
+    raw = entrance.clock.read()
+    mark = knowledge.clock_mark(entrance.database.connection)
+    if not is_kernel_believed(raw, mark):
+        return False
+    if mark is not None and mark.boot == raw.boot and raw.monotonic_ns - mark.monotonic_ns <= MARK_EVERY_NS:
+        return False
+    # The step is how far off the device was without the kernel: with its word, it is right by definition.
+    _take(entrance, mark_kernel_time(raw), replace(raw, kernel_synced=False), source="kernel")
+    return True
 
 
 def _take(entrance: Entrance, mark: ClockMark, raw: RawTime, source: str) -> None:

@@ -2,11 +2,18 @@
 
 from enum import StrEnum
 
+import msgspec
+
 from edge.core.feeds import PageVerdict, judge_page
 from edge.db import claims, knowledge, outbox
+from edge.db.database import Connection
 from edge.flow.entrance import Entrance
-from shared.answers import AllotmentIssued, EpochIssued, Page, Receipt, name_of
+from shared.answers import AllotmentIssued, EpochIssued, Page, Reason, Receipt, name_of
 from shared.business_day import milliseconds
+from shared.envelope import EnvelopeFault, Opened, open_envelope
+
+DAMAGED = frozenset(Reason(fault.value) for fault in EnvelopeFault)
+"""What the cloud says of bytes that did not prove to be ours: it stored nothing under that number."""
 
 
 class Learned(StrEnum):
@@ -48,20 +55,45 @@ def learn_allotment(entrance: Entrance, issued: AllotmentIssued) -> Learned:
         return Learned.TAKEN if claims.save_allotment(connection, issued) else Learned.IGNORED
 
 
+def believe_receipt(entrance: Entrance, receipt: Receipt) -> Receipt:
+    """The receipt without verdicts on what was damaged on its way: our envelope is good and goes out again.
+
+    Otherwise whoever carries the messages could have a claim thrown away by changing one bit.
+    """
+    doubtful = tuple(verdict.seq for verdict in receipt.verdicts if verdict.reason in DAMAGED)
+    if not doubtful:
+        return receipt
+    envelopes = outbox.read_envelopes(entrance.database.connection, receipt.epoch, doubtful)
+    opened = [open_envelope(one, entrance.device, entrance.signing_key.public_key()) for one in envelopes]
+    good = {one.header.seq for one in opened if isinstance(one, Opened)}
+    verdicts = tuple(
+        verdict for verdict in receipt.verdicts if verdict.reason not in DAMAGED or verdict.seq not in good
+    )
+    return msgspec.structs.replace(receipt, verdicts=verdicts)
+
+
 def learn_receipt(entrance: Entrance, receipt: Receipt) -> Learned:
     """Settles what the receipt settles.
 
-    A receipt for another device or epoch is not ours. One whose head differs from our chain at that number speaks of
-    another history than this database's (a restored image, a cloned card): it settles nothing.
+    A receipt for another device or epoch is not ours. One whose head differs from our chain at that number, or that
+    goes beyond what we wrote, speaks of another history than this database's (a restored image, a cloned card): it
+    settles nothing.
     """
     with entrance.database.transaction() as connection:
         if (receipt.device, receipt.epoch) != (entrance.device, knowledge.life(connection).epoch):
             return Learned.IGNORED
-        known = outbox.chain_at(connection, receipt.epoch, receipt.contiguous)
-        if receipt.contiguous > 0 and known is not None and known != receipt.head:
+        if not _is_our_history(connection, entrance, receipt):
             return Learned.IGNORED
         outbox.settle(connection, receipt.epoch, receipt.contiguous, receipt.verdicts)
         instant = entrance.now().reading.instant
         if instant is not None:
             knowledge.save_balances(connection, receipt.epoch, receipt.verdicts, milliseconds(instant))
     return Learned.TAKEN
+
+
+def _is_our_history(connection: Connection, entrance: Entrance, receipt: Receipt) -> bool:
+    """True unless the receipt's head is not our chain's. Numbers that were pruned are taken on trust."""
+    if receipt.contiguous > outbox.head_of(connection, entrance.device, receipt.epoch).seq:
+        return False
+    known = outbox.chain_at(connection, receipt.epoch, receipt.contiguous)
+    return known is None or known == receipt.head

@@ -6,6 +6,7 @@ loop, so no two events ever meet half done.
 
 import asyncio
 import logging
+from collections import deque
 from pathlib import Path
 
 from edge.channel.messages import (
@@ -27,7 +28,7 @@ from edge.channel.messages import (
 )
 from edge.channel.stream import Channel, agent_side
 from edge.core.screen import Screen, Status
-from edge.errors import ChannelBroken
+from edge.errors import ChannelBroken, StorageFault
 from edge.flow.agent import Agent
 from edge.ports import Watchdog
 from shared.ids import DeviceId
@@ -36,6 +37,7 @@ from shared.topics import Up
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
+UNSTORED_MAX = 64  # the broker waits for an answer to 20 at most
 SOCKET_MODE = 0o660
 
 
@@ -101,6 +103,7 @@ class AgentServer:
         self._watchdog = watchdog
         self._path = path
         self._handlers: set[asyncio.Task[None]] = set()
+        self._unstored: deque[tuple[Channel[ToAgent], Heard]] = deque(maxlen=UNSTORED_MAX)
 
     async def serve(self) -> None:
         """Listens, ticks, and feeds the watchdog from the same loop."""
@@ -112,6 +115,7 @@ class AgentServer:
         try:
             while True:
                 self._agent.tick()
+                self._hear_again()
                 self._watchdog.alive()
                 await asyncio.sleep(TICK_S)
         finally:
@@ -131,10 +135,12 @@ class AgentServer:
                 self._handle(channel, await channel.receive())
         except ChannelBroken:
             log.debug("a process disconnected")
+        except StorageFault as fault:
+            log.error("a process was sent away: %s", fault)
         finally:
             self._left(channel)
-            self._handlers.discard(handler)
             await channel.close()
+            self._handlers.discard(handler)
 
     def _left(self, channel: Channel[ToAgent]) -> None:
         self._screens.leave(channel)
@@ -142,18 +148,41 @@ class AgentServer:
             self._line.lose()
             self._agent.line_down()
 
+    def _welcome(self, channel: Channel[ToAgent]) -> None:
+        """A newer link takes the older one's place. Raises: StorageFull when its session could not be counted."""
+        will = self._agent.link_starts()
+        if self._agent.online:
+            self._agent.line_down()
+        self._line.take(channel)
+        channel.send(LinkWelcome(device=self._device, will=will))
+
+    def _hear(self, channel: Channel[ToAgent], message: Heard) -> None:
+        if self._agent.hear(message.kind, message.data):
+            channel.send(HeardDone(number=message.number))
+        else:
+            self._unstored.append((channel, message))
+
+    def _hear_again(self) -> None:
+        """What found no room on the disk: the broker does not say it again while the connection stands."""
+        if self._agent.storage_full:
+            return
+        for _ in range(len(self._unstored)):
+            channel, message = self._unstored.popleft()
+            if self._line.is_on(channel):
+                self._hear(channel, message)
+
     def _handle(self, channel: Channel[ToAgent], message: ToAgent) -> None:
         match message:
             case CodesSeen():
                 self._agent.see_codes(message.texts, message.seen_ns)
             case CameraSeen():
                 self._agent.see_camera(live=message.live, decoder_restarts=message.decoder_restarts)
-            case Heard():
-                if self._agent.hear(message.kind, message.data):
-                    channel.send(HeardDone(number=message.number))
             case LinkHello():
-                self._line.take(channel)
-                channel.send(LinkWelcome(device=self._device, will=self._agent.link_starts()))
+                self._welcome(channel)
+            case Heard() | LinkUp() | LinkDown() if not self._line.is_on(channel):
+                log.debug("a link that was replaced still speaks")
+            case Heard():
+                self._hear(channel, message)
             case LinkUp():
                 self._agent.line_up()
             case LinkDown():

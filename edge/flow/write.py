@@ -1,16 +1,16 @@
 """Adds a fact to the device's chain of envelopes, inside the caller's transaction."""
 
-import sqlite3
 from datetime import date
 
 from edge.db import outbox
+from edge.db.database import Connection
 from edge.flow.entrance import Entrance, Moment
 from shared.business_day import milliseconds
 from shared.envelope import ENVELOPE_VERSION, SALT_BYTES, Fact, Header, seal
 
 
 def append_fact(
-    connection: sqlite3.Connection,
+    connection: Connection,
     entrance: Entrance,
     epoch: int,
     fact: Fact,

@@ -50,6 +50,8 @@ async def run_watch(reader: FrameReader, decoder: Decoder, watchdog: Watchdog, o
         try:
             await _Watch(reader, decoder, watchdog, channel).run()
         except ChannelBroken:
+            continue
+        finally:
             await channel.close()
 
 

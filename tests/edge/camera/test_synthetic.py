@@ -182,6 +182,14 @@ def test_a_looped_scene_does_not_end(tmp_path: Path) -> None:
         assert [camera.read(2.0).sequence for _ in range(20)][-1] == 20
 
 
+def test_a_looped_scene_that_was_written_anew_goes_on_with_the_new_one(tmp_path: Path) -> None:
+    with scene_camera(tmp_path, [EMPTY], StepClock(), SMALL, loop=True) as camera:
+        assert camera.read(2.0).pixels.max() > 16
+        (tmp_path / "scene.json").write_text(json.dumps({"acts": [{"kind": "blackout", "seconds": 0.2}], "loop": True}))
+        later = [camera.read(2.0).pixels.max() for _ in range(4)]
+        assert later[-1] < 16
+
+
 def test_a_scene_has_its_own_size_and_rate(tmp_path: Path) -> None:
     clock = StepClock()
     with scene_camera(tmp_path, [EMPTY], clock, OPTIONS, width=200, height=160, rate=50) as camera:

@@ -1,0 +1,1 @@
+"""Campaigns: a budget of points, and what of it each kiosk may grant while nobody can ask."""

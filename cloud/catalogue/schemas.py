@@ -1,0 +1,171 @@
+"""What the catalogue's API takes and gives."""
+
+from datetime import datetime
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cloud.catalogue.rules import ID_LENGTH_MAX, NAME_LENGTH_MAX, Merchant, Programme, Store, Tenant
+from shared.business_day import CUTOFF_HOUR_MAX, instant_of
+from shared.policy import Policy
+
+POINTS_MAX = 10**9  # of one reward
+
+Id = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=ID_LENGTH_MAX,
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
+        description="Lower-case letters and digits in words joined by hyphens; unique in the installation.",
+    ),
+]
+Name = Annotated[str, Field(min_length=1, max_length=NAME_LENGTH_MAX)]
+
+
+class _Body(BaseModel):
+    """A request: exact types and no field we do not know."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class NewTenant(_Body):
+    """A loyalty group."""
+
+    id: Id
+    name: Name
+
+
+class NewMerchant(_Body):
+    """A company that runs stores."""
+
+    id: Id
+    tenant: Id
+    name: Name
+
+
+class NewProgramme(_Body):
+    """What members take part in."""
+
+    id: Id
+    tenant: Id
+    name: Name
+    unit: Annotated[str, Field(max_length=41, description="The kind of points, for example `PT:consumption`.")]
+
+
+class NewStore(_Body):
+    """A shop with a door."""
+
+    id: Id
+    tenant: Id
+    merchant: Id
+    programme: Id
+    name: Name
+    zone: Annotated[str, Field(max_length=64, description="IANA name, for example `Europe/Rome`.")]
+    cutoff_hour: Annotated[int, Field(ge=0, le=CUTOFF_HOUR_MAX)] = 0
+
+
+class DailyRewardTerms(_Body):
+    """The daily reward at a store, in the unit of its programme."""
+
+    campaign: Id
+    points: Annotated[int, Field(ge=1, le=POINTS_MAX)]
+    reduced_points: Annotated[int, Field(ge=0, le=POINTS_MAX)]
+    cards_reduced: bool = False
+
+
+class TenantView(BaseModel):
+    """A loyalty group. Its naming key is not shown."""
+
+    id: str
+    name: str
+
+    @classmethod
+    def of(cls, tenant: Tenant) -> Self:
+        """The tenant as callers see it."""
+        return cls(id=tenant.id, name=tenant.name)
+
+
+class MerchantView(BaseModel):
+    """A company that runs stores."""
+
+    id: str
+    tenant: str
+    name: str
+
+    @classmethod
+    def of(cls, merchant: Merchant) -> Self:
+        """The merchant as callers see it."""
+        return cls(id=merchant.id, tenant=merchant.tenant, name=merchant.name)
+
+
+class ProgrammeView(BaseModel):
+    """What members take part in."""
+
+    id: str
+    tenant: str
+    name: str
+    unit: str
+
+    @classmethod
+    def of(cls, programme: Programme) -> Self:
+        """The programme as callers see it."""
+        return cls(id=programme.id, tenant=programme.tenant, name=programme.name, unit=programme.unit)
+
+
+class StoreView(BaseModel):
+    """A shop with a door."""
+
+    id: str
+    tenant: str
+    merchant: str
+    programme: str
+    name: str
+    zone: str
+    cutoff_hour: int
+
+    @classmethod
+    def of(cls, store: Store) -> Self:
+        """The store as callers see it."""
+        return cls(
+            id=store.id,
+            tenant=store.tenant,
+            merchant=store.merchant,
+            programme=store.programme,
+            name=store.name,
+            zone=store.zone,
+            cutoff_hour=store.cutoff_hour,
+        )
+
+
+class PolicyView(BaseModel):
+    """The terms that the kiosks of a store act on. The naming key is not shown."""
+
+    store: str
+    version: int
+    issued_at: datetime
+    campaign: str
+    rule: str
+    unit: str
+    points: int
+    reduced_points: int
+    cards_reduced: bool
+    zone: str
+    cutoff_hour: int
+
+    @classmethod
+    def of(cls, policy: Policy) -> Self:
+        """The policy as callers see it."""
+        return cls(
+            store=policy.store,
+            version=policy.version,
+            issued_at=instant_of(policy.issued_ms),
+            campaign=policy.campaign,
+            rule=policy.rule,
+            unit=policy.unit,
+            points=policy.points,
+            reduced_points=policy.reduced_points,
+            cards_reduced=policy.cards_reduced,
+            zone=policy.zone,
+            cutoff_hour=policy.cutoff_hour,
+        )

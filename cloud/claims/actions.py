@@ -1,0 +1,521 @@
+"""The path from bytes to a receipt: everything that kiosks said in a batch, judged and stored in one transaction.
+
+The number of statements does not grow with the batch. Order of locks, so that workers wait and never deadlock: the
+epochs' streams, allotments, rosters by store, the ledger's head. The registry is read after the streams are locked,
+so an epoch that another worker has just set aside is seen to be.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import assert_never
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from cloud.campaigns.actions import record_draws
+from cloud.campaigns.queries import lock_allotments
+from cloud.campaigns.rules import AllotmentKey
+from cloud.claims.queries import (
+    CLAIM,
+    EnvelopeKey,
+    MemberKey,
+    StreamKey,
+    TermsKey,
+    claimants_of,
+    find_envelopes,
+    lock_streams,
+    read_links_ahead,
+    signing_key,
+    speakers_of,
+    terms_of,
+)
+from cloud.claims.rules import (
+    NUMBER_MAX,
+    Claimant,
+    EpochState,
+    Facts,
+    Judgement,
+    Link,
+    Neighbours,
+    Noted,
+    Post,
+    Quarantine,
+    Reject,
+    Repeat,
+    Speaker,
+    Stream,
+    Terms,
+    TurnAway,
+    iso_day,
+    judge,
+    number_fault,
+    open_stream,
+    size_fault,
+    turn_away,
+)
+from cloud.claims.tables import envelope, envelope_stream, refused_envelope
+from cloud.devices.actions import quarantine_epoch
+from cloud.kit.bulk import BulkInsert, InsertNew, Values
+from cloud.kit.instants import to_microseconds
+from cloud.ledger.actions import post
+from cloud.ledger.queries import balances_of
+from cloud.ledger.rules import AccountKey, Conflict, Exists, LimitExceeded, Posted
+from cloud.ledger.rules import Outcome as LedgerOutcome
+from cloud.members.actions import mark_seen
+from shared.answers import AllotmentIssued, Outcome, Reason, Receipt, Verdict
+from shared.business_day import milliseconds
+from shared.envelope import (
+    Batch,
+    ClaimMade,
+    ClockStepped,
+    Envelope,
+    EnvelopeFault,
+    Fact,
+    Header,
+    Opened,
+    VisitNoted,
+    encode,
+    open_envelope,
+)
+from shared.ids import MEMBER_ID_BYTES, DeviceId, MemberId, StoreId
+
+REFUSED_KEPT_MAX = 10_000  # of one device: some 7 MB; a device that is turned away so often has been looked at
+
+_s = envelope_stream.c
+_new_streams = InsertNew(envelope_stream, list(_s))
+_save_streams = BulkInsert(envelope_stream, list(_s), update=[_s.contiguous, _s.head, _s.highest, _s.gap_since_us])
+_save_envelopes = BulkInsert(envelope, list(envelope.c))
+_save_refused = InsertNew(refused_envelope, list(refused_envelope.c))
+
+
+def apply_batches(
+    connection: Connection, inbound: Sequence[tuple[DeviceId, Batch]], now: datetime
+) -> tuple[tuple[DeviceId, Receipt | AllotmentIssued], ...]:
+    """What to tell whom once the caller's writing transaction is committed: a receipt an epoch, then new allotments.
+
+    What an unknown device says is dropped. Envelopes may come in any order and as often as they like.
+    """
+    said = [_read_place(device, one) for device, batch in inbound for one in batch.envelopes]
+    streams = lock_streams(connection, {one.key[:2] for one in said if one.key is not None})
+    speakers = speakers_of(connection, {device for device, _ in inbound})
+    heard = [_open(one, speakers[one.device]) for one in said if one.device in speakers]
+    _add_streams(connection, streams, heard)
+    work = _Work(streams=streams, found=_read_places(connection, streams, heard), now=now)
+    terms, claimants = _read_terms(connection, heard), _read_claimants(connection, heard)
+    for one in heard:
+        work.take(one, _judge(one, work, terms, claimants))
+    told = _carry_out(connection, work)
+    return (*_receipts(connection, work), *told)
+
+
+# -- what was said -----------------------------------------------------------------------------------------------
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """Where a header says it belongs; read from headers of versions we do not know, too, so that they are answered."""
+
+    epoch: int
+    seq: int
+
+
+_place_decoder = msgspec.msgpack.Decoder(_Place)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """An envelope from a device, and where it says it belongs; None when that cannot be read or be true."""
+
+    device: DeviceId
+    envelope: Envelope
+    key: EnvelopeKey | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Heard:
+    """An envelope of a registered device, opened or found wanting. `key` as in _Said."""
+
+    speaker: Speaker
+    envelope: Envelope
+    read: Opened | EnvelopeFault
+    key: EnvelopeKey | None
+
+
+def _read_place(device: DeviceId, said: Envelope) -> _Said:
+    try:
+        place = _place_decoder.decode(said.header)
+    except msgspec.DecodeError:
+        return _Said(device=device, envelope=said, key=None)
+    fits = 0 <= place.epoch <= NUMBER_MAX and 1 <= place.seq <= NUMBER_MAX
+    return _Said(device=device, envelope=said, key=(device, place.epoch, place.seq) if fits else None)
+
+
+def _open(said: _Said, speaker: Speaker) -> _Heard:
+    read = size_fault(said.envelope) or open_envelope(said.envelope, said.device, signing_key(speaker.public_key))
+    if isinstance(read, Opened):
+        read = number_fault(read.header) or read
+    return _Heard(speaker=speaker, envelope=said.envelope, read=read, key=said.key)
+
+
+# -- what is known -----------------------------------------------------------------------------------------------
+
+
+def _opened(heard: Iterable[_Heard]) -> Iterable[tuple[_Heard, Opened]]:
+    return ((one, one.read) for one in heard if isinstance(one.read, Opened))
+
+
+def _claims(heard: Iterable[_Heard]) -> Iterable[tuple[_Heard, Header, ClaimMade]]:
+    for one, opened in _opened(heard):
+        if isinstance(opened.fact, ClaimMade):
+            yield one, opened.header, opened.fact
+
+
+def _add_streams(connection: Connection, streams: dict[StreamKey, Stream], heard: Sequence[_Heard]) -> None:
+    """Opens and locks the streams of issued epochs that speak for the first time."""
+    epochs = {
+        (one.speaker.device, opened.header.epoch)
+        for one, opened in _opened(heard)
+        if one.speaker.epoch_state(opened.header.epoch) is not EpochState.UNKNOWN
+    }
+    missing = sorted(epochs - streams.keys())
+    if missing:
+        _new_streams.run(connection, [_stream_row(open_stream(*key)) for key in missing])
+        streams.update(lock_streams(connection, missing))
+
+
+def _read_places(
+    connection: Connection, streams: Mapping[StreamKey, Stream], heard: Sequence[_Heard]
+) -> dict[EnvelopeKey, Verdict]:
+    """The verdicts on what is stored already of this batch; the streams learn the links around it."""
+    wanted = {
+        (stream.device, stream.epoch, seq)
+        for one, opened in _opened(heard)
+        if (stream := streams.get((one.speaker.device, opened.header.epoch))) is not None
+        for seq in stream.unread(opened.header.seq)
+    }
+    read_links_ahead(connection, [stream for stream in streams.values() if stream.contiguous < stream.highest])
+    found = find_envelopes(connection, wanted)
+    for (device, epoch, seq), place in found.items():
+        streams[device, epoch].links[seq] = place.link
+    return {key: place.verdict for key, place in found.items()}
+
+
+def _read_terms(connection: Connection, heard: Sequence[_Heard]) -> dict[TermsKey, Terms]:
+    return terms_of(connection, {(one.speaker.store, header.policy_version) for one, header, _ in _claims(heard)})
+
+
+def _read_claimants(connection: Connection, heard: Sequence[_Heard]) -> dict[MemberKey, Claimant]:
+    keys = {
+        (one.speaker.tenant, MemberId(claim.member))
+        for one, _, claim in _claims(heard)
+        if len(claim.member) == MEMBER_ID_BYTES
+    }
+    return claimants_of(connection, keys)
+
+
+# -- judging, one after the other --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """An envelope that is to be stored under its number, with the judgement on it."""
+
+    heard: _Heard
+    opened: Opened
+    judgement: Post | Noted | Reject | Quarantine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refused:
+    """An envelope that is to be kept aside."""
+
+    heard: _Heard
+    judgement: TurnAway
+
+
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """A batch under way: what was judged so far, and what is to be told of each epoch.
+
+    `found` are the verdicts of earlier batches; `verdicts` what goes into the receipts, by epoch and number.
+    """
+
+    streams: Mapping[StreamKey, Stream]
+    found: Mapping[EnvelopeKey, Verdict]
+    now: datetime
+    judged: list[_Judged] = field(default_factory=list)
+    refused: list[_Refused] = field(default_factory=list)
+    quarantined: set[StreamKey] = field(default_factory=set)
+    verdicts: dict[StreamKey, dict[int, Verdict]] = field(default_factory=dict)
+
+    def epoch_state(self, speaker: Speaker, epoch: int) -> EpochState:
+        """The registry's word, and what this batch has found out since."""
+        if (speaker.device, epoch) in self.quarantined:
+            return EpochState.QUARANTINED
+        return speaker.epoch_state(epoch)
+
+    def take(self, heard: _Heard, judgement: Judgement) -> None:
+        """Notes what is to be done about the envelope."""
+        match judgement:
+            case TurnAway():
+                self.refused.append(_Refused(heard=heard, judgement=judgement))
+                self._answer_refused(heard, judgement)
+            case Repeat():
+                self._repeat(heard)
+            case _:
+                self._place(heard, judgement)
+        if isinstance(judgement, TurnAway | Quarantine) and judgement.whole_epoch:
+            assert heard.key is not None
+            self.quarantined.add(heard.key[:2])
+
+    def tell(self, stream: StreamKey, verdict: Verdict) -> None:
+        """The verdict goes into the epoch's receipt."""
+        self.verdicts.setdefault(stream, {})[verdict.seq] = verdict
+
+    def _answer_refused(self, heard: _Heard, judgement: TurnAway) -> None:
+        """What did not prove to be the device's word is answered, but never speaks over a number that is taken."""
+        if heard.key is None:
+            return
+        device, epoch, seq = heard.key
+        stream = self.streams.get((device, epoch))
+        told = self.verdicts.setdefault((device, epoch), {})
+        if isinstance(heard.read, Opened) or stream is None or not stream.holds(seq):
+            told[seq] = Verdict(seq=seq, outcome=judgement.outcome, reason=judgement.reason)
+
+    def _repeat(self, heard: _Heard) -> None:
+        """The verdict of before; a twin in the same batch is told of once, when the first is carried out."""
+        assert heard.key is not None
+        earlier = self.found.get(heard.key)
+        if earlier is not None:
+            self.tell(heard.key[:2], earlier)
+
+    def _place(self, heard: _Heard, judgement: Post | Noted | Reject | Quarantine) -> None:
+        assert isinstance(heard.read, Opened)
+        header = heard.read.header
+        stream = self.streams[heard.speaker.device, header.epoch]
+        stream.place(header.seq, Link(chain=heard.read.chain, previous=header.previous))
+        self.judged.append(_Judged(heard=heard, opened=heard.read, judgement=judgement))
+
+
+def _judge(
+    heard: _Heard, work: _Work, terms: Mapping[TermsKey, Terms], claimants: Mapping[MemberKey, Claimant]
+) -> Judgement:
+    """The judgement on one envelope, with what this batch has placed before it."""
+    speaker, read = heard.speaker, heard.read
+    if isinstance(read, EnvelopeFault):
+        return turn_away(read)
+    fact = read.fact
+    claimant = claimants.get((speaker.tenant, MemberId(fact.member))) if isinstance(fact, ClaimMade) else None
+    header = read.header
+    stream = work.streams.get((speaker.device, header.epoch))
+    return judge(
+        read,
+        Facts(
+            speaker=speaker,
+            epoch=work.epoch_state(speaker, header.epoch),
+            neighbours=Neighbours() if stream is None else stream.neighbours(header.seq),
+            terms=terms.get((speaker.store, header.policy_version)),
+            claimant=claimant,
+            now_ms=milliseconds(work.now),
+        ),
+    )
+
+
+# -- carrying it out ---------------------------------------------------------------------------------------------
+
+
+def _carry_out(connection: Connection, work: _Work) -> tuple[tuple[DeviceId, AllotmentIssued], ...]:
+    """Stores and posts all that was judged; the allotments that kiosks have to be told of."""
+    drawn = _sum_draws(work.judged)
+    allotments = lock_allotments(connection, drawn.keys())
+    _mark_seen(connection, work)
+    for device, epoch in sorted(work.quarantined):
+        quarantine_epoch(connection, device, epoch, work.now)
+    verdicts = _settle(connection, work)
+    recorded_us = to_microseconds(work.now)
+    rows = zip(work.judged, verdicts, strict=True)
+    _save_envelopes.run(connection, [_envelope_row(one, verdict, recorded_us) for one, verdict in rows])
+    _keep_aside(connection, work.refused, recorded_us)
+    told = record_draws(connection, allotments, drawn, work.now)
+    return tuple((DeviceId(issued.device), issued) for issued in told)
+
+
+def _sum_draws(judged: Iterable[_Judged]) -> dict[AllotmentKey, int]:
+    """What the kiosks drew from their allotments, posted or not."""
+    drawn: dict[AllotmentKey, int] = {}
+    for one in judged:
+        if isinstance(one.judgement, Post | Reject) and one.judgement.campaign is not None:
+            speaker, epoch = one.heard.speaker, one.opened.header.epoch
+            campaign = one.judgement.campaign
+            key = AllotmentKey(tenant=speaker.tenant, campaign=campaign, device=speaker.device, epoch=epoch)
+            drawn[key] = drawn.get(key, 0) + one.judgement.amount
+    return drawn
+
+
+def _mark_seen(connection: Connection, work: _Work) -> None:
+    seen: dict[StoreId, list[MemberId]] = {}
+    for one in work.judged:
+        if isinstance(one.judgement, Post):
+            seen.setdefault(one.heard.speaker.store, []).append(one.judgement.member)
+    for store in sorted(seen):
+        mark_seen(connection, store, seen[store], work.now)
+
+
+def _settle(connection: Connection, work: _Work) -> list[Verdict]:
+    """The verdict on each judged envelope, the good claims posted; all are to be told."""
+    posts = [one.judgement for one in work.judged if isinstance(one.judgement, Post)]
+    outcomes = post(connection, [one.draft for one in posts], recorded_at=work.now)
+    balances = _balances_of_repeated(connection, posts, outcomes)
+    settled = iter(zip(posts, outcomes, strict=True))
+    verdicts = []
+    for one in work.judged:
+        seq = one.opened.header.seq
+        match one.judgement:
+            case Post():
+                posted, outcome = next(settled)
+                verdict = _verdict_of(seq, outcome, balances.get(posted.draft.postings[1].account))
+            case Noted():
+                verdict = Verdict(seq=seq, outcome=Outcome.NOTED)
+            case Reject(reason=reason):
+                verdict = Verdict(seq=seq, outcome=Outcome.REJECTED, reason=reason)
+            case Quarantine(reason=reason):
+                verdict = Verdict(seq=seq, outcome=Outcome.QUARANTINED, reason=reason)
+            case _:
+                assert_never(one.judgement)
+        work.tell((one.heard.speaker.device, one.opened.header.epoch), verdict)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _balances_of_repeated(
+    connection: Connection, posts: Sequence[Post], outcomes: Sequence[LedgerOutcome]
+) -> dict[AccountKey, int]:
+    """What the members of claims that had been posted before hold now."""
+    repeated = {
+        one.draft.postings[1].account
+        for one, outcome in zip(posts, outcomes, strict=True)
+        if isinstance(outcome, Exists | Conflict)
+    }
+    held = balances_of(connection, list(repeated)) if repeated else {}
+    return {key: balance.amount for key, balance in held.items()}
+
+
+def _verdict_of(seq: int, outcome: LedgerOutcome, held: int | None) -> Verdict:
+    """What the ledger's answer means for a claim. `held` is the member's balance when the claim was posted before."""
+    match outcome:
+        case Posted(balances=(_, member)):
+            return Verdict(seq=seq, outcome=Outcome.POSTED, balance=member.amount)
+        case Exists() | Conflict():  # the other entry under this id is the same claim, made at another door
+            return Verdict(seq=seq, outcome=Outcome.EXISTS, balance=held)
+        case LimitExceeded():
+            return Verdict(seq=seq, outcome=Outcome.REJECTED, reason=Reason.NO_BUDGET)
+        case _:
+            raise AssertionError("a grant has two legs")
+
+
+def _envelope_row(one: _Judged, verdict: Verdict, recorded_us: int) -> Values:
+    header, fact, said, speaker = one.opened.header, one.opened.fact, one.heard.envelope, one.heard.speaker
+    claim = fact if isinstance(fact, ClaimMade) else None
+    return (
+        header.device,
+        header.epoch,
+        header.seq,
+        speaker.tenant,
+        speaker.store,
+        _kind_of(fact),
+        None if claim is None else iso_day(claim.business_day),
+        header.wall_ms,
+        fact.member if isinstance(fact, ClaimMade | VisitNoted) else None,
+        None if claim is None else claim.claim,
+        claim.amount if claim is not None and abs(claim.amount) <= NUMBER_MAX else None,
+        verdict.outcome.value,
+        None if verdict.reason is None else verdict.reason.value,
+        verdict.balance,
+        said.header,
+        said.signature,
+        said.salt if said.payload is not None else None,
+        said.payload if said.salt is not None else None,
+        one.opened.chain,
+        recorded_us,
+    )
+
+
+def _kind_of(fact: Fact | None) -> str:
+    match fact:
+        case ClaimMade():
+            return CLAIM
+        case VisitNoted():
+            return "visit"
+        case ClockStepped():
+            return "clock"
+        case None:
+            return "erased"
+        case _:
+            assert_never(fact)
+
+
+def _keep_aside(connection: Connection, refused: Sequence[_Refused], recorded_us: int) -> None:
+    """Keeps what was turned away whole, the same bytes once, and no more of one device than anybody will read."""
+    if not refused:
+        return
+    c = refused_envelope.c
+    devices = sorted({one.heard.speaker.device for one in refused})
+    counts = connection.execute(select(c.device, func.count()).where(c.device.in_(devices)).group_by(c.device))
+    room = {device: REFUSED_KEPT_MAX - count for device, count in counts}
+    rows = []
+    for one in refused:
+        device = one.heard.speaker.device
+        room[device] = room.get(device, REFUSED_KEPT_MAX) - 1
+        if room[device] >= 0:
+            rows.append(_refused_row(one, recorded_us))
+    _save_refused.run(connection, rows)
+
+
+def _refused_row(one: _Refused, recorded_us: int) -> Values:
+    speaker, key, said = one.heard.speaker, one.heard.key, encode(one.heard.envelope)
+    return (
+        hashlib.sha256(b"DSR1" + speaker.device.encode() + b"\0" + said).digest(),
+        speaker.device,
+        speaker.tenant,
+        speaker.store,
+        None if key is None else key[1],
+        None if key is None else key[2],
+        one.judgement.outcome.value,
+        one.judgement.reason.value,
+        said,
+        recorded_us,
+    )
+
+
+# -- receipts ----------------------------------------------------------------------------------------------------
+
+
+def _receipts(connection: Connection, work: _Work) -> list[tuple[DeviceId, Receipt]]:
+    """A receipt for each epoch that was heard; how far it was heard is stored."""
+    now_us = to_microseconds(work.now)
+    told = [_receipt(key, verdicts, work.streams.get(key), now_us) for key, verdicts in sorted(work.verdicts.items())]
+    moved = (work.streams[key] for key in sorted(work.verdicts) if key in work.streams)
+    _save_streams.run(connection, [_stream_row(stream) for stream in moved])
+    return told
+
+
+def _receipt(
+    key: StreamKey, verdicts: Mapping[int, Verdict], stream: Stream | None, now_us: int
+) -> tuple[DeviceId, Receipt]:
+    """The receipt of one epoch. An epoch that was never issued is told that nothing of it is stored."""
+    device, epoch = key
+    heard = open_stream(device, epoch) if stream is None else stream
+    receipt = Receipt(
+        device=device,
+        epoch=epoch,
+        contiguous=heard.contiguous,
+        head=heard.head,
+        verdicts=tuple(verdicts[seq] for seq in sorted(verdicts)),
+        missing=heard.missing(now_us),
+    )
+    return device, receipt
+
+
+def _stream_row(stream: Stream) -> Values:
+    return (stream.device, stream.epoch, stream.contiguous, stream.head, stream.highest, stream.gap_since_us)

@@ -1,0 +1,311 @@
+"""The facts that judging a batch needs, each kind in a fixed number of statements, and the lists people read."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import Connection, Row, func, select, tuple_
+
+from cloud.catalogue.tables import policy
+from cloud.claims.rules import AHEAD_MAX, Claimant, Link, Speaker, Stream, Terms
+from cloud.claims.tables import envelope, envelope_stream, refused_envelope
+from cloud.devices.queries import device_for_ingest
+from cloud.kit.bulk import KeyedSelect
+from cloud.kit.instants import from_microseconds
+from cloud.members.queries import member_facts
+from cloud.members.tables import member_card, member_phone
+from shared.answers import Outcome, Reason, Verdict
+from shared.business_day import instant_of, milliseconds
+from shared.envelope import EnvelopeFault, read_header
+from shared.ids import DeviceId, MemberId, StoreId, TenantId
+from shared.policy import Policy
+from shared.signing import load_public_key
+
+StreamKey = tuple[DeviceId, int]
+EnvelopeKey = tuple[DeviceId, int, int]
+ListPlace = tuple[str, DeviceId, int, int]
+TermsKey = tuple[StoreId, int]
+MemberKey = tuple[TenantId, MemberId]
+
+CLAIM = "claim"  # the kind of envelope that proposes an entry
+WALL_SHOWN_MAX_MS = 253_402_300_799_000  # the last second of the year 9999: no calendar of ours goes on
+
+_e = envelope.c
+_find_envelopes = KeyedSelect(
+    envelope,
+    [_e.device, _e.epoch, _e.seq],
+    [_e.device, _e.epoch, _e.seq, _e.chain, _e.header, _e.outcome, _e.reason, _e.balance],
+)
+_find_policies = KeyedSelect(
+    policy, [policy.c.store, policy.c.version], [policy.c.store, policy.c.version, policy.c.body]
+)
+_find_cards = KeyedSelect(
+    member_card,
+    [member_card.c.tenant, member_card.c.member],
+    [member_card.c.tenant, member_card.c.member, member_card.c.serial, member_card.c.denied_at],
+)
+_policy_decoder = msgspec.msgpack.Decoder(Policy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An envelope that was stored before: its place and the verdict on it."""
+
+    link: Link
+    verdict: Verdict
+
+
+def speakers_of(connection: Connection, ids: Collection[DeviceId]) -> Mapping[DeviceId, Speaker]:
+    """Those of the ids that are devices somebody confirmed."""
+    return {
+        id: Speaker(
+            device=id,
+            tenant=facts.tenant,
+            store=facts.store,
+            public_key=facts.signing_public,
+            revoked=facts.revoked,
+            epochs=facts.epochs,
+            quarantined=facts.quarantined,
+        )
+        for id, facts in device_for_ingest(connection, ids).items()
+        if facts.confirmed
+    }
+
+
+@lru_cache(maxsize=16_384)  # devices whose keys are kept ready: a large chain's, about 3 MB
+def signing_key(raw: bytes) -> Ed25519PublicKey:
+    """The key in the registry's 32 bytes."""
+    key = load_public_key(raw)
+    assert key is not None, "the registry keeps keys of the right length only"
+    return key
+
+
+def lock_streams(connection: Connection, keys: Iterable[StreamKey]) -> dict[StreamKey, Stream]:
+    """Those of the streams that were ever heard, their rows locked in key order until the transaction ends."""
+    wanted = sorted(keys)
+    if not wanted:
+        return {}
+    c = envelope_stream.c
+    query = select(envelope_stream).where(tuple_(c.device, c.epoch).in_(wanted))
+    rows = connection.execute(query.order_by(c.device, c.epoch).with_for_update())
+    return {
+        (DeviceId(row.device), row.epoch): Stream(
+            device=DeviceId(row.device),
+            epoch=row.epoch,
+            contiguous=row.contiguous,
+            head=row.head,
+            highest=row.highest,
+            gap_since_us=row.gap_since_us,
+            read_until=row.contiguous + AHEAD_MAX,
+        )
+        for row in rows
+    }
+
+
+def find_envelopes(connection: Connection, keys: Collection[EnvelopeKey]) -> dict[EnvelopeKey, Found]:
+    """Those of the envelopes that are stored."""
+    rows = _find_envelopes.fetch(connection, list(set(keys)))
+    return {
+        (DeviceId(device), epoch, seq): Found(
+            link=Link(chain=chain, previous=previous_of(header)),
+            verdict=Verdict(
+                seq=seq,
+                outcome=Outcome(outcome),
+                reason=None if reason is None else Reason(reason),
+                balance=balance,
+            ),
+        )
+        for device, epoch, seq, chain, header, outcome, reason, balance in rows
+    }
+
+
+def read_links_ahead(connection: Connection, streams: Collection[Stream]) -> None:
+    """Gives the streams what is stored of them beyond a gap, as far as they want to know."""
+    if not streams:
+        return
+    s = envelope_stream.c
+    query = (
+        select(_e.device, _e.epoch, _e.seq, _e.chain, _e.header)
+        .join(envelope_stream, (s.device == _e.device) & (s.epoch == _e.epoch))
+        .where(tuple_(s.device, s.epoch).in_(sorted((stream.device, stream.epoch) for stream in streams)))
+        .where(_e.seq > s.contiguous, _e.seq <= s.contiguous + AHEAD_MAX)
+    )
+    by_key = {(stream.device, stream.epoch): stream for stream in streams}
+    for device, epoch, seq, chain, header in connection.execute(query):
+        by_key[device, epoch].links[seq] = Link(chain=chain, previous=previous_of(header))
+
+
+def previous_of(header: bytes) -> bytes:
+    """The digest that a stored header names as its previous."""
+    read = read_header(header)
+    assert not isinstance(read, EnvelopeFault), "only what could be read was given a number"
+    return read.previous
+
+
+def terms_of(connection: Connection, keys: Collection[TermsKey]) -> dict[TermsKey, Terms]:
+    """Those of the policies that the catalogue compiled, by store and version, each with its successor's date."""
+    wanted = {(store, version + more) for store, version in keys for more in (0, 1)}
+    rows = _find_policies.fetch(connection, list(wanted))
+    policies = {(StoreId(store), version): _read_policy(body) for store, version, body in rows}
+    return {
+        key: Terms(policy=policies[key], superseded_ms=_issued_ms(policies.get((key[0], key[1] + 1))))
+        for key in keys
+        if key in policies
+    }
+
+
+@lru_cache(maxsize=4096)  # policies acted on these days, a few a store: about 4 MB
+def _read_policy(body: bytes) -> Policy:
+    return _policy_decoder.decode(body)
+
+
+def _issued_ms(successor: Policy | None) -> int | None:
+    return None if successor is None else successor.issued_ms
+
+
+def claimants_of(connection: Connection, keys: Collection[MemberKey]) -> dict[MemberKey, Claimant]:
+    """Those of the keys that are members, with what was denied of their credentials and since when."""
+    found: dict[MemberKey, Claimant] = {}
+    for tenant in sorted({tenant for tenant, _ in keys}):
+        members = member_facts(connection, tenant, [member for owner, member in keys if owner == tenant])
+        with_cards = [asked for asked, facts in members.items() if facts.serial_floor]
+        with_phones = [asked for asked, facts in members.items() if facts.phones_denied]
+        cards, phones = _denied_cards(connection, tenant, with_cards), _denied_phones(connection, tenant, with_phones)
+        for asked, facts in members.items():
+            found[tenant, asked] = Claimant(
+                member=facts.id,
+                erased=facts.erased,
+                serial_floor=facts.serial_floor,
+                denied_cards=cards.get(asked, {}),
+                phones_denied_ms=phones.get(asked, 0) if facts.phones_denied else None,
+            )
+    return found
+
+
+def _denied_cards(
+    connection: Connection, tenant: TenantId, members: Sequence[MemberId]
+) -> dict[MemberId, dict[int, int]]:
+    """When each card that was denied was, by member and serial number."""
+    denied: dict[MemberId, dict[int, int]] = {}
+    for _, member, serial, since_us in _find_cards.fetch(connection, [(tenant, member) for member in members]):
+        if since_us is not None:
+            denied.setdefault(MemberId(member), {})[serial] = since_us // 1000
+    return denied
+
+
+def _denied_phones(connection: Connection, tenant: TenantId, members: Sequence[MemberId]) -> dict[MemberId, int]:
+    """When the last of the member's phones was denied."""
+    if not members:
+        return {}
+    c = member_phone.c
+    query = select(c.member, func.max(c.revoked_at)).where(c.tenant == tenant, c.member.in_(members))
+    rows = connection.execute(query.group_by(c.member))
+    return {MemberId(member): milliseconds(since) for member, since in rows if since is not None}
+
+
+# -- what people read --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardEnvelope:
+    """A claim as people are shown it: who said what when, and what became of it.
+
+    `business_day` is the day it named, None when it named none; `made_at` None when the kiosk's clock was unknown.
+    """
+
+    device: DeviceId
+    epoch: int
+    seq: int
+    business_day: str | None
+    made_at: datetime | None
+    member: MemberId | None
+    claim: bytes | None
+    amount: int | None
+    outcome: Outcome
+    reason: Reason | None
+    recorded_at: datetime
+
+    @property
+    def place(self) -> ListPlace:
+        """Where it stands in a store's list."""
+        return self.business_day or "", self.device, self.epoch, self.seq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedEnvelope:
+    """What was turned away without a number. `epoch` and `seq` are None when nothing could be read."""
+
+    id: bytes
+    device: DeviceId
+    epoch: int | None
+    seq: int | None
+    outcome: Outcome
+    reason: Reason
+    recorded_at: datetime
+
+
+def claims_of_store(
+    connection: Connection,
+    store: StoreId,
+    *,
+    day: str | None,
+    outcome: Outcome | None,
+    after: ListPlace | None,
+    limit: int,
+) -> tuple[HeardEnvelope, ...]:
+    """At most `limit` claims made at the store, those after the place given, by day, device, epoch and number.
+
+    `day` and `outcome` narrow the list. Claims that name no day come first.
+    """
+    named = func.coalesce(_e.business_day, "")
+    order = (named, _e.device, _e.epoch, _e.seq)
+    query = select(envelope).where(_e.store == store, _e.kind == CLAIM)
+    if day is not None:
+        query = query.where(_e.business_day == day)
+    if outcome is not None:
+        query = query.where(_e.outcome == outcome.value)
+    if after is not None:
+        query = query.where(tuple_(*order) > tuple_(*after))
+    return tuple(_heard(row) for row in connection.execute(query.order_by(*order).limit(limit)))
+
+
+def refused_of_store(
+    connection: Connection, store: StoreId, *, after: bytes, limit: int
+) -> tuple[RefusedEnvelope, ...]:
+    """At most `limit` envelopes turned away at the store, those whose id comes after the one given, in id order."""
+    c = refused_envelope.c
+    rows = connection.execute(
+        select(refused_envelope).where(c.store == store, c.id > after).order_by(c.id).limit(limit)
+    )
+    return tuple(
+        RefusedEnvelope(
+            id=row.id,
+            device=DeviceId(row.device),
+            epoch=row.epoch,
+            seq=row.seq,
+            outcome=Outcome(row.outcome),
+            reason=Reason(row.reason),
+            recorded_at=from_microseconds(row.recorded_us),
+        )
+        for row in rows
+    )
+
+
+def _heard(row: Row[Any]) -> HeardEnvelope:  # Any: a row of the table's own columns
+    return HeardEnvelope(
+        device=DeviceId(row.device),
+        epoch=row.epoch,
+        seq=row.seq,
+        business_day=row.business_day,
+        made_at=None if row.wall_ms is None else instant_of(min(row.wall_ms, WALL_SHOWN_MAX_MS)),
+        member=None if row.member is None else MemberId(row.member),
+        claim=row.claim,
+        amount=row.amount,
+        outcome=Outcome(row.outcome),
+        reason=None if row.reason is None else Reason(row.reason),
+        recorded_at=from_microseconds(row.recorded_us),
+    )

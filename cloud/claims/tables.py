@@ -1,0 +1,67 @@
+"""What kiosks said, word for word, with what became of it.
+
+Triggers of migration 0007 keep `envelope` and `refused_envelope` as they were written, with one exception: an erasure
+may take payload, salt and member out of an envelope, after which its header still proves the chain. No foreign key
+leaves these tables: rows come at the pace of claims, and all they name was looked up in the same transaction.
+"""
+
+from sqlalchemy import CheckConstraint, Column, Index
+
+from cloud.kit.database import BYTES, INT64, TEXT, define_table
+
+envelope = define_table(
+    "envelope",
+    Column("device", TEXT, primary_key=True),
+    Column("epoch", INT64, primary_key=True, autoincrement=False),
+    Column("seq", INT64, primary_key=True, autoincrement=False),
+    Column("tenant", TEXT, nullable=False),
+    Column("store", TEXT, nullable=False),
+    Column("kind", TEXT, nullable=False),
+    Column("business_day", TEXT, nullable=True),
+    Column("wall_ms", INT64, nullable=True),
+    Column("member", BYTES, nullable=True),
+    Column("claim", BYTES, nullable=True),
+    Column("amount", INT64, nullable=True),
+    Column("outcome", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=True),
+    Column("balance", INT64, nullable=True),
+    Column("header", BYTES, nullable=False),
+    Column("signature", BYTES, nullable=False),
+    Column("salt", BYTES, nullable=True),
+    Column("payload", BYTES, nullable=True),
+    Column("chain", BYTES, nullable=False),
+    Column("recorded_us", INT64, nullable=False),
+    CheckConstraint("(salt IS NULL) = (payload IS NULL)", "whole"),
+    Index(None, "store", "business_day"),
+)
+
+# What was turned away: it has no number of its own, so that the true envelope may still come under it. `id` is
+# SHA-256 of the device and the bytes as they came, so the same bytes are kept once.
+refused_envelope = define_table(
+    "refused_envelope",
+    Column("id", BYTES, primary_key=True),
+    Column("device", TEXT, nullable=False),
+    Column("tenant", TEXT, nullable=False),
+    Column("store", TEXT, nullable=False),
+    Column("epoch", INT64, nullable=True),
+    Column("seq", INT64, nullable=True),
+    Column("outcome", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=False),
+    Column("envelope", BYTES, nullable=False),
+    Column("recorded_us", INT64, nullable=False),
+    Index(None, "device"),
+    Index(None, "store"),
+)
+
+# How far each epoch was heard. The row's lock is the lock of the epoch: two workers never judge one epoch at once.
+envelope_stream = define_table(
+    "envelope_stream",
+    Column("device", TEXT, primary_key=True),
+    Column("epoch", INT64, primary_key=True, autoincrement=False),
+    Column("contiguous", INT64, nullable=False),
+    Column("head", BYTES, nullable=False),
+    Column("highest", INT64, nullable=False),
+    Column("gap_since_us", INT64, nullable=True),
+    CheckConstraint("0 <= contiguous AND contiguous <= highest", "order"),
+    with_rowid=False,
+)

@@ -1,0 +1,94 @@
+"""`doorstep-cloud claim-code` and `doorstep-cloud devices`: bringing kiosks in and shutting them out."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from cloud.cli.place import NotThere, Tools
+
+DEVICES_MAX = 100_000  # in one list; a larger fleet is read through the API, page by page
+
+
+def add_claim_code(commands: typer.Typer, tools: Tools) -> None:
+    """Adds the command."""
+
+    @commands.command("claim-code")
+    def claim_code(
+        store: Annotated[str, typer.Option(help="The store whose kiosk will be claimed.")],
+        as_json: Annotated[bool, typer.Option("--json")] = False,
+    ) -> None:
+        """Issue a code with which one kiosk is claimed within the hour, and print it, this once."""
+        from cloud.devices.actions import issue_claim_code
+        from cloud.devices.rules import CODE_LIFE, DeviceRefusal
+        from cloud.kit.database import writing
+        from shared.ids import StoreId
+        from shared.provisioning import format_code
+
+        keyring, now = tools.place.open_keyring(), tools.clock()
+        with tools.place.open_database() as engine, writing(engine) as connection:
+            code = issue_claim_code(connection, keyring, StoreId(store), now, tools.random)
+        if isinstance(code, DeviceRefusal):
+            raise NotThere(f"no such store: {store}")
+        text, expires = format_code(code), now + CODE_LIFE
+        said = {"code": text, "store": store, "expires_at": expires.isoformat()}
+        typer.echo(json.dumps(said) if as_json else f"{text}\ngood for one kiosk until {expires:%H:%M} UTC")
+
+
+def device_commands(tools: Tools) -> typer.Typer:
+    """The command group."""
+    group = typer.Typer(help="The kiosks of this cloud.", no_args_is_help=True)
+
+    @group.command("list")
+    def list_devices(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
+        """List the kiosks."""
+        from cloud.devices.queries import devices_after, statuses_of
+        from cloud.devices.schemas import DeviceView
+        from cloud.kit.database import reading
+
+        with tools.place.open_database() as engine, reading(engine) as connection:
+            devices = devices_after(connection, "", DEVICES_MAX, None)
+            statuses = statuses_of(connection, [device.id for device in devices])
+        for device in devices:
+            view = DeviceView.of(device, statuses.get(device.id))
+            line = "online" if view.online else "never seen" if view.seen_at is None else f"seen {view.seen_at:%F %R}"
+            shown = f"{view.id}  {view.store:20}{view.standing.value:9}{view.fingerprint}  {line}"
+            typer.echo(view.model_dump_json() if as_json else shown)
+
+    @group.command("confirm")
+    def confirm(device: str, fingerprint: str) -> None:
+        """Certify the kiosk whose screen shows this fingerprint."""
+        from cloud.cli.access import refresh_access
+        from cloud.devices.actions import confirm_device
+        from cloud.devices.rules import DeviceRefusal
+        from cloud.kit.database import writing
+        from shared.ids import DeviceId
+
+        keyring, now = tools.place.open_keyring(), tools.clock()
+        with tools.place.open_database() as engine:
+            with writing(engine) as connection:
+                done = confirm_device(connection, keyring, DeviceId(device), fingerprint, now)
+            if isinstance(done, DeviceRefusal):
+                raise NotThere(done.value.replace("_", " "))
+            refresh_access(engine, keyring, tools.place, now)
+        typer.echo(f"confirmed; certificate good until {done.expires_at:%F}")
+
+    @group.command("revoke")
+    def revoke(device: str) -> None:
+        """Shut a kiosk out for good."""
+        from cloud.cli.access import refresh_access
+        from cloud.devices.actions import revoke_device
+        from cloud.devices.rules import DeviceRefusal
+        from cloud.kit.database import writing
+        from shared.ids import DeviceId
+
+        keyring, now = tools.place.open_keyring(), tools.clock()
+        with tools.place.open_database() as engine:
+            with writing(engine) as connection:
+                done = revoke_device(connection, DeviceId(device), now)
+            if isinstance(done, DeviceRefusal):
+                raise NotThere(done.value.replace("_", " "))
+            refresh_access(engine, keyring, tools.place, now)
+        typer.echo("revoked")
+
+    return group

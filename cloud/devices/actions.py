@@ -1,0 +1,487 @@
+"""Claiming, confirming, renewing and revoking devices, their epochs, and what a device that shows up is told.
+
+Every function works inside the caller's writing transaction and locks the device's row before it decides.
+"""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
+from sqlalchemy import Column, Connection, Table, func, select
+
+from cloud.catalogue.actions import reissue_policies
+from cloud.catalogue.queries import policy_in_force, store_by_id
+from cloud.catalogue.tables import store as store_table
+from cloud.catalogue.tables import tenant as tenant_table
+from cloud.devices.queries import (
+    Certificate,
+    device_by_id,
+    newest_certificate,
+    read_device,
+    revocation_page,
+)
+from cloud.devices.rules import (
+    CODE_LIFE,
+    CONFIRM_WITHIN,
+    DATABASE_ID_BYTES,
+    EPOCHS_MAX,
+    Device,
+    DeviceRefusal,
+    Request,
+    digest_of,
+    new_device_id,
+    read_request,
+)
+from cloud.devices.tables import (
+    claim_code,
+    device,
+    device_certificate,
+    device_epoch,
+    device_revocation,
+    device_status,
+)
+from cloud.kit.events import NewEvent, append
+from cloud.kit.keyring import Keyring, issue_client_certificate
+from cloud.members.queries import deny_page, roster_page
+from cloud.members.rules import FeedCut
+from cloud.members.tables import deny_head, roster_head
+from shared.answers import (
+    PAGE_ENTRIES_MAX,
+    Answer,
+    DenyPage,
+    EpochIssued,
+    KeyPage,
+    Page,
+    PolicyPage,
+    RevocationPage,
+    RosterPage,
+    TimeTold,
+)
+from shared.business_day import milliseconds
+from shared.envelope import DeviceState, FeedVersions, TimeAsked
+from shared.ids import DeviceId, StoreId, TenantId
+from shared.policy import CERTIFICATE_AGE_MAX
+from shared.provisioning import (
+    SECRET_BYTES,
+    ClaimCode,
+    fingerprint_of,
+    is_claim_proved,
+    is_renewal_proved,
+    poll_token_of,
+    same_fingerprint,
+)
+from shared.signing import PUBLIC_KEY_BYTES
+
+FEED_LEAP: Final = 10**9  # more changes than a store sees between two backups, far below what a version may be
+PAGES_A_FEED: Final = 3  # in one answer: about 270 kB of roster; a device that is further behind asks again
+CONFIRMED: Final = "devices.confirmed"  # the body of both events is the device's id
+REVOKED: Final = "devices.revoked"
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A device that waits for its confirmation, and the token with which it asks for its certificate."""
+
+    device: Device
+    poll_token: str
+
+
+# -- from a code to a certificate --------------------------------------------------------------------------------
+
+
+def issue_claim_code(
+    connection: Connection, keyring: Keyring, store: StoreId, now: datetime, random: Callable[[int], bytes]
+) -> ClaimCode | DeviceRefusal:
+    """A code with which one kiosk of the store can be claimed within the hour. Only its hash is kept."""
+    place = store_by_id(connection, store)
+    if place is None:
+        return DeviceRefusal.UNKNOWN_STORE
+    secret = random(SECRET_BYTES)
+    connection.execute(
+        claim_code.insert().values(
+            digest=digest_of(secret), tenant=place.tenant, store=store, created_at=now, expires_at=now + CODE_LIFE
+        )
+    )
+    return ClaimCode(secret=secret, ca_pin=keyring.ca_pin)
+
+
+def claim_device(
+    connection: Connection,
+    *,
+    secret: bytes,
+    csr_pem: str,
+    signing_public: bytes,
+    proof: bytes,
+    now: datetime,
+    random: Callable[[int], bytes],
+) -> Claimed | DeviceRefusal:
+    """The claimed device, to be confirmed. The same keys under the same code are the same device, however often."""
+    request = read_request(csr_pem)
+    if request is None or len(signing_public) != PUBLIC_KEY_BYTES:
+        return DeviceRefusal.BAD_REQUEST
+    digest = digest_of(secret)
+    code = connection.execute(select(claim_code).where(claim_code.c.digest == digest).with_for_update()).one_or_none()
+    if code is None:
+        return DeviceRefusal.UNKNOWN_CODE
+    if not is_claim_proved(signing_public, proof, secret, request.der):
+        return DeviceRefusal.BAD_PROOF
+    if code.device is not None:
+        return _claimed_again(connection, DeviceId(code.device), secret, request, signing_public)
+    if now >= code.expires_at:
+        return DeviceRefusal.CODE_EXPIRED
+    made = Device(
+        id=new_device_id(random(SECRET_BYTES)),
+        tenant=TenantId(code.tenant),
+        store=StoreId(code.store),
+        tls_public=request.public,
+        signing_public=signing_public,
+        fingerprint=fingerprint_of(request.public, signing_public),
+        claimed_at=now,
+        confirmed_at=None,
+        revoked_at=None,
+    )
+    token = poll_token_of(secret, made.id)
+    _save_device(connection, made, poll_token=token)
+    connection.execute(claim_code.update().where(claim_code.c.digest == digest).values(device=made.id))
+    return Claimed(device=made, poll_token=token)
+
+
+def confirm_device(
+    connection: Connection, keyring: Keyring, id: DeviceId, fingerprint: str, now: datetime
+) -> Certificate | DeviceRefusal:
+    """The certificate of the device whose screen shows this fingerprint; the same one when asked again."""
+    known = _locked(connection, id)
+    if known is None:
+        return DeviceRefusal.UNKNOWN_DEVICE
+    if known.revoked_at is not None:
+        return DeviceRefusal.REVOKED
+    if not same_fingerprint(known.fingerprint, fingerprint):
+        return DeviceRefusal.WRONG_FINGERPRINT
+    held = newest_certificate(connection, id)
+    if held is not None:
+        return held
+    if now - known.claimed_at > CONFIRM_WITHIN:
+        return DeviceRefusal.CLAIM_EXPIRED
+    connection.execute(device.update().where(device.c.id == id).values(confirmed_at=now))
+    append(connection, [NewEvent(topic=CONFIRMED, tenant=known.tenant, body=id.encode())], recorded_at=now)
+    return _certify(connection, keyring, id, known.tls_public, now)
+
+
+def collect_claim(connection: Connection, id: DeviceId, poll_token: str) -> Device | None:
+    """The device that this token was given to, or None. Whether it has a certificate yet is for the caller to see."""
+    row = connection.execute(select(device).where(device.c.id == id)).one_or_none()
+    if row is None or not hmac.compare_digest(row.poll_digest, digest_of(poll_token.encode())):
+        return None
+    return read_device(row)
+
+
+def renew_certificate(
+    connection: Connection,
+    keyring: Keyring,
+    id: DeviceId,
+    *,
+    serial: str,
+    csr_pem: str,
+    proof: bytes,
+    now: datetime,
+) -> Certificate | DeviceRefusal:
+    """The device's next certificate, proved with its signing key; expired or not, `serial` must be its newest.
+
+    A store may have been closed for months, so the end of the old certificate does not matter. The same request
+    again is given the same certificate.
+    """
+    request = read_request(csr_pem)
+    if request is None:
+        return DeviceRefusal.BAD_REQUEST
+    known = _locked(connection, id)
+    if known is None or known.confirmed_at is None:
+        return DeviceRefusal.UNKNOWN_DEVICE
+    if not is_renewal_proved(known.signing_public, proof, id, serial, request.der):
+        return DeviceRefusal.BAD_PROOF
+    if known.revoked_at is not None:
+        return DeviceRefusal.REVOKED
+    held = newest_certificate(connection, id)
+    assert held is not None, "a confirmed device has a certificate"
+    if held.serial == serial:
+        return _certify(connection, keyring, id, request.public, now)
+    return held if held.tls_public == request.public else DeviceRefusal.UNKNOWN_CERTIFICATE
+
+
+def revoke_device(connection: Connection, id: DeviceId, now: datetime) -> Device | DeviceRefusal:
+    """The device, from now on shut out and named in its tenant's revocations feed. Again changes nothing."""
+    known = _locked(connection, id)
+    if known is None:
+        return DeviceRefusal.UNKNOWN_DEVICE
+    if known.revoked_at is not None:
+        return known
+    connection.execute(device.update().where(device.c.id == id).values(revoked_at=now))
+    # The tenant's row is the lock under which the feed's numbers are given out.
+    connection.execute(select(tenant_table.c.id).where(tenant_table.c.id == known.tenant).with_for_update())
+    c = device_revocation.c
+    head = connection.execute(
+        select(func.coalesce(func.max(c.version), 0)).where(c.tenant == known.tenant)
+    ).scalar_one()
+    connection.execute(device_revocation.insert().values(tenant=known.tenant, version=head + 1, device=id, since=now))
+    append(connection, [NewEvent(topic=REVOKED, tenant=known.tenant, body=id.encode())], recorded_at=now)
+    revoked = device_by_id(connection, id)
+    assert revoked is not None
+    return revoked
+
+
+# -- epochs ------------------------------------------------------------------------------------------------------
+
+
+def issue_epoch(connection: Connection, id: DeviceId, database: bytes, now: datetime) -> EpochIssued | None:
+    """The epoch of that database of the device; a new database has the next. None past EPOCHS_MAX or for no device."""
+    if _locked(connection, id) is None or len(database) != DATABASE_ID_BYTES:
+        return None
+    c = device_epoch.c
+    held = connection.execute(select(c.epoch, c.issued_at).where(c.device == id, c.database == database)).one_or_none()
+    if held is not None:
+        epoch, issued_at = held
+        return EpochIssued(device=id, database=database, epoch=epoch, issued_ms=milliseconds(issued_at))
+    newest = connection.execute(select(func.coalesce(func.max(c.epoch), 0)).where(c.device == id)).scalar_one()
+    if newest >= EPOCHS_MAX:
+        return None
+    connection.execute(device_epoch.insert().values(device=id, epoch=newest + 1, database=database, issued_at=now))
+    return EpochIssued(device=id, database=database, epoch=newest + 1, issued_ms=milliseconds(now))
+
+
+def quarantine_epoch(connection: Connection, id: DeviceId, epoch: int, now: datetime) -> None:
+    """Sets the epoch aside: its claims wait for a person. The first instant stays."""
+    c = device_epoch.c
+    connection.execute(
+        device_epoch.update()
+        .where(c.device == id, c.epoch == epoch, c.quarantined_at.is_(None))
+        .values(quarantined_at=now)
+    )
+
+
+# -- what a device is told ---------------------------------------------------------------------------------------
+
+
+def record_state(connection: Connection, id: DeviceId, state: DeviceState, now: datetime) -> None:
+    """Keeps how the device showed itself, unless a newer session did since: a late will hides no newer birth."""
+    if _locked(connection, id) is None:
+        return
+    seen = {
+        "session": state.session,
+        "is_online": int(state.online),
+        "seen_at": now,
+        "epoch": state.epoch,
+        "head": state.head,
+        "settled": state.settled,
+        "software": state.software[:80],
+    }
+    c = device_status.c
+    held = connection.execute(select(c.session).where(c.device == id)).scalar()
+    if held is None:
+        connection.execute(device_status.insert().values(device=id, **seen))
+    elif state.session >= held:
+        connection.execute(device_status.update().where(c.device == id).values(**seen))
+
+
+def answer_state(
+    connection: Connection, keyring: Keyring, id: DeviceId, state: DeviceState, now: datetime
+) -> tuple[Answer, ...]:
+    """What `catch_up` has for the device that showed itself just now; how it did is kept."""
+    record_state(connection, id, state, now)
+    return catch_up(connection, keyring, id, state, now)
+
+
+def catch_up(
+    connection: Connection, keyring: Keyring, id: DeviceId, state: DeviceState, now: datetime
+) -> tuple[Answer, ...]:
+    """What the device must be told: its epoch when it does not name the right one, then pages of each feed.
+
+    A feed that is up to date has its age renewed; one that is behind gets PAGES_A_FEED pages at most and the device
+    asks again. A revoked device is told of that and nothing else; a stranger nothing at all.
+    """
+    known = device_by_id(connection, id)
+    if known is None or known.confirmed_at is None or not state.online:
+        return ()
+    pages = _pages_for(connection, keyring, known, state.feeds, now)
+    if known.revoked_at is not None:
+        return tuple(page for page in pages if isinstance(page, KeyPage | RevocationPage))
+    epoch = issue_epoch(connection, id, state.database, now)
+    if epoch is None or epoch.epoch == state.epoch:
+        return pages
+    keys = tuple(page for page in pages if isinstance(page, KeyPage))
+    return (*keys, epoch, *pages[len(keys) :])  # a new device can check no signature before it has the keys
+
+
+def tell_time(asked: TimeAsked, now: datetime) -> TimeTold:
+    """The cloud's time for the question, to be signed at once."""
+    return TimeTold(nonce=asked.nonce, instant_ms=milliseconds(now))
+
+
+def _pages_for(
+    connection: Connection, keyring: Keyring, known: Device, held: FeedVersions, now: datetime
+) -> tuple[Page, ...]:
+    """The pages of every feed, in the order in which a device must be able to read them."""
+    keys = (keyring.key_page,) if held.keys < keyring.key_page.version else ()
+    return (
+        *keys,
+        *_policy_pages(connection, known.store, held.policy, now),
+        *_deny_pages(connection, known.tenant, held.deny, now),
+        *_revocation_pages(connection, known.tenant, held.revocations, now),
+        *_roster_pages(connection, known.store, held.roster, now),
+    )
+
+
+def _policy_pages(connection: Connection, store: StoreId, held: int, now: datetime) -> tuple[PolicyPage, ...]:
+    policy = policy_in_force(connection, store)
+    if policy is None or policy.version < held:
+        return ()
+    page = PolicyPage(
+        base=held,
+        version=policy.version,
+        more=False,
+        issued_ms=milliseconds(now),
+        policy=None if policy.version == held else policy,
+    )
+    return (page,)
+
+
+def _deny_pages(connection: Connection, tenant: TenantId, held: int, now: datetime) -> tuple[DenyPage, ...]:
+    cuts = _cuts_after(lambda base: deny_page(connection, tenant, base, PAGE_ENTRIES_MAX), held)
+    return tuple(
+        DenyPage(
+            base=cut.base,
+            version=cut.version,
+            more=cut.more,
+            issued_ms=milliseconds(now),
+            reset=cut.reset,
+            entries=cut.entries,
+        )
+        for cut in cuts
+    )
+
+
+def _revocation_pages(connection: Connection, tenant: TenantId, held: int, now: datetime) -> tuple[RevocationPage, ...]:
+    cuts = _cuts_after(lambda base: revocation_page(connection, tenant, base, PAGE_ENTRIES_MAX), held)
+    return tuple(
+        RevocationPage(
+            base=cut.base,
+            version=cut.version,
+            more=cut.more,
+            issued_ms=milliseconds(now),
+            reset=cut.reset,
+            entries=cut.entries,
+        )
+        for cut in cuts
+    )
+
+
+def _roster_pages(connection: Connection, store: StoreId, held: int, now: datetime) -> tuple[RosterPage, ...]:
+    cuts = _cuts_after(lambda base: roster_page(connection, store, base, PAGE_ENTRIES_MAX, now), held)
+    return tuple(
+        RosterPage(
+            base=cut.base,
+            version=cut.version,
+            more=cut.more,
+            issued_ms=milliseconds(now),
+            reset=cut.reset,
+            entries=cut.entries,
+        )
+        for cut in cuts
+    )
+
+
+def _cuts_after(read: Callable[[int], FeedCut[Entry]], held: int) -> list[FeedCut[Entry]]:
+    """The next pieces of a feed for a reader that holds a version; none when it is ahead of us (a restored cloud)."""
+    cuts: list[FeedCut[Entry]] = []
+    base = held
+    while len(cuts) < PAGES_A_FEED:
+        cut = read(base)
+        if cut.version < base:
+            break
+        cuts.append(cut)
+        if not cut.more:
+            break
+        base = cut.version
+    return cuts
+
+
+def leap_feeds(connection: Connection, now: datetime) -> None:
+    """Every feed's versions continue far above those that kiosks may hold.
+
+    For a database that was brought back from a copy: what was numbered since is lost here and not there, and a kiosk
+    reads no page below what it holds. It keeps what it read in the lost time and learns what is new.
+    """
+    for place in connection.execute(select(store_table.c.id)).scalars().all():
+        _leap(connection, roster_head, roster_head.c.store, place)
+    for owner in connection.execute(select(tenant_table.c.id)).scalars().all():
+        _leap(connection, deny_head, deny_head.c.tenant, owner)
+    connection.execute(device_revocation.update().values(version=device_revocation.c.version + FEED_LEAP))
+    reissue_policies(connection, ahead=FEED_LEAP, now=now)
+
+
+def _leap(connection: Connection, head: Table, key: Column[str], owner: str) -> None:
+    moved = connection.execute(head.update().where(key == owner).values(version=head.c.version + FEED_LEAP))
+    if moved.rowcount == 0:
+        connection.execute(head.insert().values({key: owner, head.c.version: FEED_LEAP}))
+
+
+# -- rows --------------------------------------------------------------------------------------------------------
+
+
+def _locked(connection: Connection, id: DeviceId) -> Device | None:
+    row = connection.execute(select(device).where(device.c.id == id).with_for_update()).one_or_none()
+    return None if row is None else read_device(row)
+
+
+def _claimed_again(
+    connection: Connection, id: DeviceId, secret: bytes, request: Request, signing_public: bytes
+) -> Claimed | DeviceRefusal:
+    held = device_by_id(connection, id)
+    assert held is not None, "foreign keys hold"
+    if (held.tls_public, held.signing_public) != (request.public, signing_public):
+        return DeviceRefusal.CODE_USED
+    return Claimed(device=held, poll_token=poll_token_of(secret, id))
+
+
+def _save_device(connection: Connection, made: Device, *, poll_token: str) -> None:
+    connection.execute(
+        device.insert().values(
+            id=made.id,
+            tenant=made.tenant,
+            store=made.store,
+            tls_public=made.tls_public,
+            signing_public=made.signing_public,
+            fingerprint=made.fingerprint,
+            poll_digest=digest_of(poll_token.encode()),
+            claimed_at=made.claimed_at,
+        )
+    )
+
+
+def _certify(connection: Connection, keyring: Keyring, id: DeviceId, tls_public: bytes, now: datetime) -> Certificate:
+    key = load_der_public_key(tls_public)
+    assert isinstance(key, ec.EllipticCurvePublicKey), "read_request let nothing else in"
+    issued = issue_client_certificate(keyring, id, key, now, CERTIFICATE_AGE_MAX)
+    made = Certificate(
+        serial=f"{issued.serial_number:x}",
+        device=id,
+        issued_at=now,
+        expires_at=issued.not_valid_after_utc,
+        tls_public=tls_public,
+        pem=issued.public_bytes(Encoding.PEM).decode(),
+    )
+    connection.execute(
+        device_certificate.insert().values(
+            serial=made.serial,
+            device=id,
+            issued_at=now,
+            expires_at=made.expires_at,
+            tls_public=tls_public,
+            pem=made.pem,
+        )
+    )
+    return made

@@ -1,0 +1,187 @@
+"""Reading the registry of devices, in whatever transaction the caller is in."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from cloud.devices.rules import Device
+from cloud.devices.tables import device, device_certificate, device_epoch, device_revocation, device_status
+from cloud.kit.bulk import KeyedSelect
+from cloud.members.rules import FeedCut, cut_feed
+from shared.answers import RevokedDevice
+from shared.business_day import milliseconds
+from shared.ids import DeviceId, StoreId, TenantId
+
+_find_facts = KeyedSelect(
+    device,
+    [device.c.id],
+    [device.c.id, device.c.tenant, device.c.store, device.c.signing_public, device.c.confirmed_at, device.c.revoked_at],
+)
+_epochs = select(device_epoch.c.device, device_epoch.c.epoch, device_epoch.c.quarantined_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFacts:
+    """What judging a device's claims needs. `epochs` are all that were issued to it, `quarantined` those set aside."""
+
+    id: DeviceId
+    tenant: TenantId
+    store: StoreId
+    signing_public: bytes
+    confirmed: bool
+    revoked: bool
+    epochs: frozenset[int]
+    quarantined: frozenset[int]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the device's newest database, 0 when it has none."""
+        return max(self.epochs, default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """A certificate that was issued to a device; `serial` in lower-case hexadecimal."""
+
+    serial: str
+    device: DeviceId
+    issued_at: datetime
+    expires_at: datetime
+    tls_public: bytes
+    pem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceStatus:
+    """How a device last showed itself. `head` is its newest envelope, `settled` up to where all is settled."""
+
+    is_online: bool
+    seen_at: datetime
+    epoch: int
+    head: int
+    settled: int
+    software: str
+
+
+def device_for_ingest(connection: Connection, ids: Collection[DeviceId]) -> Mapping[DeviceId, DeviceFacts]:
+    """The facts of those ids that are devices, in two statements however many."""
+    wanted = sorted(set(ids))
+    epochs: dict[str, set[int]] = {}
+    quarantined: dict[str, set[int]] = {}
+    for owner, epoch, since in connection.execute(_epochs.where(device_epoch.c.device.in_(wanted))):
+        epochs.setdefault(owner, set()).add(epoch)
+        if since is not None:
+            quarantined.setdefault(owner, set()).add(epoch)
+    rows = _find_facts.fetch(connection, [(id,) for id in wanted])
+    return {
+        DeviceId(id): DeviceFacts(
+            id=DeviceId(id),
+            tenant=TenantId(tenant),
+            store=StoreId(store),
+            signing_public=signing_public,
+            confirmed=confirmed_at is not None,
+            revoked=revoked_at is not None,
+            epochs=frozenset(epochs.get(id, ())),
+            quarantined=frozenset(quarantined.get(id, ())),
+        )
+        for id, tenant, store, signing_public, confirmed_at, revoked_at in rows
+    }
+
+
+def device_by_id(connection: Connection, id: DeviceId) -> Device | None:
+    """The device, or None."""
+    row = connection.execute(select(device).where(device.c.id == id)).one_or_none()
+    return None if row is None else read_device(row)
+
+
+def devices_after(connection: Connection, after: str, limit: int, of: TenantId | None) -> Sequence[Device]:
+    """At most `limit` devices whose id comes after the one given, in id order; of one tenant, or of all when None."""
+    query = select(device).where(device.c.id > after).order_by(device.c.id).limit(limit)
+    rows = connection.execute(query if of is None else query.where(device.c.tenant == of))
+    return [read_device(row) for row in rows]
+
+
+def statuses_of(connection: Connection, ids: Collection[DeviceId]) -> Mapping[DeviceId, DeviceStatus]:
+    """How those of the devices that ever showed themselves last did."""
+    rows = connection.execute(select(device_status).where(device_status.c.device.in_(sorted(ids))))
+    return {
+        DeviceId(row.device): DeviceStatus(
+            is_online=bool(row.is_online),
+            seen_at=row.seen_at,
+            epoch=row.epoch,
+            head=row.head,
+            settled=row.settled,
+            software=row.software,
+        )
+        for row in rows
+    }
+
+
+def newest_certificate(connection: Connection, id: DeviceId) -> Certificate | None:
+    """The certificate issued to the device last, or None before its confirmation."""
+    c = device_certificate.c
+    query = select(device_certificate).where(c.device == id).order_by(c.issued_at.desc(), c.serial).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else read_certificate(row)
+
+
+def active_devices(connection: Connection) -> tuple[DeviceId, ...]:
+    """The devices that the broker may listen to: confirmed and not revoked."""
+    c = device.c
+    rows = connection.execute(select(c.id).where(c.confirmed_at.is_not(None), c.revoked_at.is_(None)).order_by(c.id))
+    return tuple(DeviceId(id) for id in rows.scalars())
+
+
+def revoked_serials(connection: Connection, now: datetime) -> tuple[tuple[int, datetime], ...]:
+    """Certificate numbers that a revocation list must name, each with the instant of the revocation."""
+    c = device_certificate.c
+    rows = connection.execute(
+        select(c.serial, device.c.revoked_at)
+        .join(device, device.c.id == c.device)
+        .where(device.c.revoked_at.is_not(None), c.expires_at > now)
+        .order_by(c.serial)
+    )
+    return tuple((int(serial, 16), since) for serial, since in rows)
+
+
+def revocation_page(connection: Connection, tenant: TenantId, base: int, limit: int) -> FeedCut[RevokedDevice]:
+    """The tenant's revocations from version `base` on, at most `limit` of them."""
+    c = device_revocation.c
+    newest = select(c.version).where(c.tenant == tenant).order_by(c.version.desc()).limit(1)
+    head = connection.execute(newest).scalar() or 0
+    reset = base > head
+    start = 0 if reset else base
+    query = select(c.version, c.device, c.since).where(c.tenant == tenant, c.version > start)
+    rows = connection.execute(query.order_by(c.version).limit(limit + 1))
+    numbered = [(version, RevokedDevice(device=id, since_ms=milliseconds(since))) for version, id, since in rows]
+    return cut_feed(start, head, numbered, limit=limit, reset=reset)
+
+
+def read_device(row: Row[Any]) -> Device:  # Any: a row of the table's own columns
+    """The device in a row of all columns of the table."""
+    return Device(
+        id=DeviceId(row.id),
+        tenant=TenantId(row.tenant),
+        store=StoreId(row.store),
+        tls_public=row.tls_public,
+        signing_public=row.signing_public,
+        fingerprint=row.fingerprint,
+        claimed_at=row.claimed_at,
+        confirmed_at=row.confirmed_at,
+        revoked_at=row.revoked_at,
+    )
+
+
+def read_certificate(row: Row[Any]) -> Certificate:  # Any: a row of the table's own columns
+    """The certificate in a row of all columns of the table."""
+    return Certificate(
+        serial=row.serial,
+        device=DeviceId(row.device),
+        issued_at=row.issued_at,
+        expires_at=row.expires_at,
+        tls_public=row.tls_public,
+        pem=row.pem,
+    )

@@ -1,0 +1,128 @@
+"""How long a code, a claim and a certificate last, what a certificate request must be, who may try how often. Pure."""
+
+import base64
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from shared.ids import DeviceId, StoreId, TenantId
+
+CODE_LIFE: Final = timedelta(hours=1)
+CONFIRM_WITHIN: Final = timedelta(days=1)  # a claim that nobody confirmed in a day was not awaited by anybody
+ATTEMPTS_MAX: Final = 10  # an address, in ATTEMPT_WINDOW; at 80 bits it is noise and load that this keeps out
+ATTEMPT_WINDOW: Final = timedelta(minutes=1)
+ADDRESSES_MAX: Final = 10_000  # remembered at once: about 2 MB
+CSR_LENGTH_MAX: Final = 4096  # a P-256 request has some 500 characters
+EPOCHS_MAX: Final = 1000  # of one device: a kiosk that makes a database a day lasts three years, a loop is stopped
+DATABASE_ID_BYTES: Final = 16
+
+
+class DeviceRefusal(StrEnum):
+    """Why a device was not claimed, confirmed or renewed."""
+
+    UNKNOWN_STORE = "unknown_store"
+    UNKNOWN_CODE = "unknown_code"
+    CODE_USED = "code_used"
+    CODE_EXPIRED = "code_expired"
+    BAD_REQUEST = "bad_request"
+    BAD_PROOF = "bad_proof"
+    UNKNOWN_DEVICE = "unknown_device"
+    WRONG_FINGERPRINT = "wrong_fingerprint"
+    CLAIM_EXPIRED = "claim_expired"
+    UNKNOWN_CERTIFICATE = "unknown_certificate"
+    REVOKED = "revoked"
+
+
+class DeviceStanding(StrEnum):
+    """Where a device is in its life."""
+
+    WAITING = "waiting"
+    ACTIVE = "active"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A kiosk as the registry knows it. `tls_public` is a SubjectPublicKeyInfo in DER."""
+
+    id: DeviceId
+    tenant: TenantId
+    store: StoreId
+    tls_public: bytes
+    signing_public: bytes
+    fingerprint: str
+    claimed_at: datetime
+    confirmed_at: datetime | None
+    revoked_at: datetime | None
+
+    @property
+    def standing(self) -> DeviceStanding:
+        """Where the device is in its life."""
+        if self.revoked_at is not None:
+            return DeviceStanding.REVOKED
+        return DeviceStanding.WAITING if self.confirmed_at is None else DeviceStanding.ACTIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A certificate request whose signature proves that its sender holds the key. Both fields are DER."""
+
+    der: bytes
+    public: bytes
+    public_key: ec.EllipticCurvePublicKey
+
+
+def read_request(pem: str) -> Request | None:
+    """The request in the PEM text when it is for a P-256 key and signed with it, else None.
+
+    The names it asks for are not looked at: what a certificate says is for the registry to decide.
+    """
+    if len(pem) > CSR_LENGTH_MAX:
+        return None
+    try:
+        csr = x509.load_pem_x509_csr(pem.encode())
+        key = csr.public_key()
+        is_signed = csr.is_signature_valid
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return None
+    if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1) and is_signed):
+        return None
+    public = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Request(der=csr.public_bytes(Encoding.DER), public=public, public_key=key)
+
+
+def new_device_id(random: bytes) -> DeviceId:
+    """Sixteen lower-case base32 characters out of ten random bytes."""
+    return DeviceId(base64.b32encode(random).decode().lower())
+
+
+def digest_of(secret: bytes) -> bytes:
+    """What is kept of a code's secret or a poll token. Both are random and long, so one hash is enough."""
+    return hashlib.sha256(b"DSPH1" + secret).digest()
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempts:
+    """Counts tries by address in a window that slides; the least recently seen address is forgotten first."""
+
+    allowed: int = ATTEMPTS_MAX
+    window: timedelta = ATTEMPT_WINDOW
+    addresses_max: int = ADDRESSES_MAX
+    _seen: OrderedDict[str, list[datetime]] = field(default_factory=OrderedDict)
+
+    def may_try(self, address: str, now: datetime) -> bool:
+        """True, and the try is counted, unless the address used up its tries."""
+        recent = [at for at in self._seen.pop(address, []) if now - at < self.window]
+        is_allowed = len(recent) < self.allowed
+        self._seen[address] = [*recent, now] if is_allowed else recent
+        if len(self._seen) > self.addresses_max:
+            self._seen.popitem(last=False)
+        return is_allowed

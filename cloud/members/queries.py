@@ -1,0 +1,235 @@
+"""Reading members, their credentials and consents, and cutting the two feeds that tell kiosks of them."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, select
+
+from cloud.catalogue.queries import store_by_id, unit_of
+from cloud.kit.bulk import KeyedSelect
+from cloud.ledger.queries import balances_of
+from cloud.ledger.rules import member_account
+from cloud.members.rules import (
+    ROSTER_AGE_MAX,
+    CardIssue,
+    Channel,
+    ConsentRecord,
+    ConsentWords,
+    FeedCut,
+    Language,
+    Member,
+    MemberFacts,
+    Phone,
+    cut_feed,
+)
+from cloud.members.tables import (
+    deny_head,
+    member,
+    member_bearer,
+    member_card,
+    member_consent,
+    member_phone,
+    roster_entry,
+    roster_head,
+)
+from shared.answers import DenyEntry, RosterEntry
+from shared.business_day import milliseconds
+from shared.consent import DataLevel, Purpose
+from shared.ids import MemberId, StoreId, TenantId
+
+_find_facts = KeyedSelect(
+    member,
+    [member.c.tenant, member.c.id],
+    [
+        member.c.id,
+        member.c.nickname,
+        member.c.language,
+        member.c.level,
+        member.c.serial_floor,
+        member.c.phones_denied,
+        member.c.erased_at,
+    ],
+)
+
+
+def member_facts(connection: Connection, tenant: TenantId, ids: Collection[MemberId]) -> Mapping[MemberId, MemberFacts]:
+    """What judging claims needs of those ids that are the tenant's members, in one statement."""
+    rows = _find_facts.fetch(connection, [(tenant, id) for id in set(ids)])
+    return {
+        MemberId(id): MemberFacts(
+            id=MemberId(id),
+            nickname=nickname,
+            language=Language(language),
+            level=DataLevel(level),
+            serial_floor=serial_floor,
+            phones_denied=bool(phones_denied),
+            erased=erased_us is not None,
+        )
+        for id, nickname, language, level, serial_floor, phones_denied, erased_us in rows
+    }
+
+
+def member_by_id(connection: Connection, tenant: TenantId, id: MemberId) -> Member | None:
+    """The member, erased or not, or None."""
+    row = connection.execute(select(member).where(member.c.tenant == tenant, member.c.id == id)).one_or_none()
+    return None if row is None else read_member(row)
+
+
+def member_of_bearer(connection: Connection, digest: bytes) -> Member | None:
+    """The member whose bearer secret has this digest, or None when it is nobody's any more."""
+    b = member_bearer.c
+    same = (member.c.tenant == b.tenant) & (member.c.id == b.member)
+    query = select(member).join(member_bearer, same).where(b.digest == digest, b.revoked_at.is_(None))
+    row = connection.execute(query).one_or_none()
+    return None if row is None else read_member(row)
+
+
+def members_after(connection: Connection, tenant: TenantId, after: MemberId | None, limit: int) -> tuple[Member, ...]:
+    """At most `limit` members of the tenant in the order of their pseudonyms, those after the one given."""
+    query = select(member).where(member.c.tenant == tenant).order_by(member.c.id).limit(limit)
+    rows = connection.execute(query if after is None else query.where(member.c.id > after))
+    return tuple(read_member(row) for row in rows)
+
+
+def phones_of(connection: Connection, tenant: TenantId, id: MemberId) -> tuple[Phone, ...]:
+    """Every phone key that was ever certified for the member, in the order of time."""
+    c = member_phone.c
+    rows = connection.execute(
+        select(member_phone).where(c.tenant == tenant, c.member == id).order_by(c.certified_at, c.public_key)
+    )
+    return tuple(
+        Phone(public_key=row.public_key, expiry_day=row.expiry_day, revoked=row.revoked_at is not None) for row in rows
+    )
+
+
+def cards_of(connection: Connection, tenant: TenantId, id: MemberId) -> tuple[CardIssue, ...]:
+    """Every card that was ever issued to the member, oldest first."""
+    c = member_card.c
+    rows = connection.execute(select(member_card).where(c.tenant == tenant, c.member == id).order_by(c.serial))
+    return tuple(
+        CardIssue(serial=row.serial, expiry_day=row.expiry_day, denied=row.denied_at is not None) for row in rows
+    )
+
+
+def card_in_hand(connection: Connection, tenant: TenantId, id: MemberId) -> CardIssue | None:
+    """The member's last card unless it was denied, or None."""
+    cards = cards_of(connection, tenant, id)
+    return cards[-1] if cards and not cards[-1].denied else None
+
+
+def consents_of(connection: Connection, tenant: TenantId, id: MemberId) -> tuple[ConsentRecord, ...]:
+    """The member's consent history, oldest first; the last line of a purpose is in force."""
+    c = member_consent.c
+    rows = connection.execute(select(member_consent).where(c.tenant == tenant, c.member == id).order_by(c.number))
+    return tuple(
+        ConsentRecord(
+            number=row.number,
+            purpose=Purpose(row.purpose),
+            level=DataLevel(row.level),
+            given=bool(row.given),
+            words=ConsentWords(
+                text_version=row.text_version, language=Language(row.language), channel=Channel(row.channel)
+            ),
+            recorded_at=row.recorded_at,
+        )
+        for row in rows
+    )
+
+
+def deny_page(connection: Connection, tenant: TenantId, base: int, limit: int) -> FeedCut[DenyEntry]:
+    """The tenant's deny list from version `base` on, at most `limit` changes."""
+    head = connection.execute(select(deny_head.c.version).where(deny_head.c.tenant == tenant)).scalar() or 0
+    reset = base > head
+    start = 0 if reset else base
+    rows = connection.execute(_denials(tenant, start).limit(limit + 1))
+    numbered = [(row.deny_version, _deny_entry(row)) for row in rows]
+    return cut_feed(start, head, numbered, limit=limit, reset=reset)
+
+
+def roster_page(connection: Connection, store: StoreId, base: int, limit: int, now: datetime) -> FeedCut[RosterEntry]:
+    """The store's roster from version `base` on, at most `limit` changes, with balances as of `now`."""
+    head = connection.execute(select(roster_head.c.version).where(roster_head.c.store == store)).scalar() or 0
+    reset = base > head
+    start = 0 if reset else base
+    rows = connection.execute(_sightings(store, start).limit(limit + 1)).all()
+    entries = _roster_entries(connection, store, rows, now)
+    numbered = [(row.version, entry) for row, entry in zip(rows, entries, strict=True)]
+    return cut_feed(start, head, numbered, limit=limit, reset=reset)
+
+
+def _denials(tenant: TenantId, start: int) -> Select[Any]:  # Any: a row of several columns
+    c = member.c
+    query = (
+        select(c.id, c.serial_floor, c.phones_denied, c.deny_version)
+        .where(c.tenant == tenant, c.deny_version > start)
+        .order_by(c.deny_version)
+    )
+    nothing_denied = (c.serial_floor == 0) & (c.phones_denied == 0)
+    return query if start else query.where(~nothing_denied)  # who starts from nothing has nothing to take off
+
+
+def _deny_entry(row: Row[Any]) -> DenyEntry:  # Any: a row of _denials
+    return DenyEntry(
+        member=row.id,
+        serial_floor=row.serial_floor,
+        phones=bool(row.phones_denied),
+        removed=row.serial_floor == 0 and not row.phones_denied,
+    )
+
+
+def _sightings(store: StoreId, start: int) -> Select[Any]:  # Any: a row of several columns
+    c = roster_entry.c
+    query = (
+        select(c.member, c.seen_at, c.version, c.removed).where(c.store == store, c.version > start).order_by(c.version)
+    )
+    return query if start else query.where(c.removed == 0)
+
+
+def _roster_entries(
+    connection: Connection,
+    store: StoreId,
+    rows: Collection[Row[Any]],
+    now: datetime,  # Any: rows of _sightings
+) -> list[RosterEntry]:
+    place, unit = store_by_id(connection, store), unit_of(connection, store)
+    assert place is not None, "a kiosk belongs to a store"
+    assert unit is not None, "a store belongs to a programme"
+    ids = [MemberId(row.member) for row in rows if not row.removed and row.seen_at >= now - ROSTER_AGE_MAX]
+    facts = {id: known for id, known in member_facts(connection, place.tenant, ids).items() if not known.erased}
+    accounts = {id: member_account(place.tenant, id, unit) for id in facts}
+    balances = balances_of(connection, list(accounts.values()))
+    entries = []
+    for row in rows:
+        known = facts.get(MemberId(row.member))
+        if known is None:
+            entries.append(RosterEntry(member=row.member, removed=True))
+            continue
+        balance = balances.get(accounts[MemberId(row.member)])
+        entries.append(
+            RosterEntry(
+                member=known.id,
+                nickname=known.nickname,
+                language=known.language.value,
+                balance=0 if balance is None else balance.amount,
+                balance_ms=milliseconds(now),
+            )
+        )
+    return entries
+
+
+def read_member(row: Row[Any]) -> Member:  # Any: a row of the table's own columns
+    """The member in a row of all columns of the table."""
+    return Member(
+        id=MemberId(row.id),
+        tenant=TenantId(row.tenant),
+        programme=row.programme,
+        nickname=row.nickname,
+        language=Language(row.language),
+        level=DataLevel(row.level),
+        joined_at=row.joined_at,
+        erased_at=row.erased_at,
+        card_serial=row.card_serial,
+        serial_floor=row.serial_floor,
+        phones_denied=bool(row.phones_denied),
+    )

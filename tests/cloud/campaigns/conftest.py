@@ -1,0 +1,12 @@
+"""The fixture `world`: a store with a funded campaign whose full allotment is 100 points, and no kiosk."""
+
+import pytest
+from sqlalchemy import Engine
+
+from tests.cloud.claims.world import World, create_world
+
+
+@pytest.fixture
+def world(engine: Engine) -> World:
+    """A store without a kiosk; its campaign has 250 points."""
+    return create_world(engine, budget=250, allotment_points=100)

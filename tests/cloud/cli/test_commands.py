@@ -1,0 +1,265 @@
+"""The commands as a person gives them, on an installation in a folder of its own."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from typer.testing import CliRunner, Result
+
+from cloud.app import compose
+from cloud.catalogue.actions import create_merchant, create_programme, create_store, create_tenant
+from cloud.catalogue.rules import Merchant, Programme, Store
+from cloud.cli.place import NotThere, Place, Tools
+from cloud.cli.setup import LOCAL_NAMES, make_installation
+from cloud.config import read_config
+from cloud.devices.actions import claim_device
+from cloud.devices.rules import DeviceRefusal
+from cloud.errors import CloudError
+from cloud.kit.auth import authenticate
+from cloud.kit.database import open_engine, reading, writing
+from cloud.kit.keyring import KeyringRefused
+from cloud.kit.snapshot import SnapshotFailed
+from cloud.ledger.actions import post
+from cloud.ledger.rules import mint
+from shared.ids import CampaignId, StoreId, TenantId
+from shared.points import Points
+from shared.provisioning import parse_code
+from tests.cloud.devices.conftest import counting_random
+from tests.cloud.devices.kiosk import Kiosk
+from tests.cloud.service import NOW
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """An installation that is there."""
+    place = read_config({"DOORSTEP_CLOUD_HOME": str(tmp_path / "home")}, tmp_path).place
+    tools = Tools(place=place, clock=lambda: NOW, random=counting_random())
+    make_installation(tools, names=LOCAL_NAMES, host="127.0.0.1", port=8883)
+    return place
+
+
+@pytest.fixture
+def run(place: Place) -> Run:
+    """Gives a command to that installation; a fault with a name is raised."""
+    return runner(place)
+
+
+def runner(place: Place) -> Run:
+    """Gives commands to the installation."""
+    config, random = replace(read_config({}, place.home), place=place), counting_random()
+
+    def run(*arguments: str) -> Result:
+        result = CliRunner().invoke(compose(config, clock=lambda: NOW, random=random), arguments)
+        if isinstance(result.exception, CloudError):
+            raise result.exception
+        return result
+
+    return run
+
+
+def add_store(place: Place) -> None:
+    """A store and what it belongs to."""
+    nord = TenantId("nord")
+    with place.open_database() as engine, writing(engine) as connection:
+        create_tenant(connection, nord, "Nord", bytes(32), NOW)
+        create_merchant(connection, Merchant(id="caffe", tenant=nord, name="Caffè"), NOW)
+        create_programme(connection, Programme(id="club", tenant=nord, name="Club", unit="PT:consumption"), NOW)
+        store = Store(
+            id=StoreId("milano-1"),
+            tenant=nord,
+            merchant="caffe",
+            programme="club",
+            name="Milano",
+            zone="Europe/Rome",
+            cutoff_hour=4,
+        )
+        assert create_store(connection, store, NOW) == store
+
+
+def claim(place: Place, run: Run, kiosk: Kiosk) -> str:
+    """The id of a device claimed with a code that the command printed."""
+    said = json.loads(run("claim-code", "--store", "milano-1", "--json").stdout)
+    code = parse_code(said["code"])
+    assert code is not None
+    pem = kiosk.csr_pem
+    with place.open_database() as engine, writing(engine) as connection:
+        claimed = claim_device(
+            connection,
+            secret=code.secret,
+            csr_pem=pem,
+            signing_public=kiosk.signing_public,
+            proof=kiosk.prove_claim(code.secret, pem),
+            now=NOW,
+            random=counting_random(),
+        )
+    assert not isinstance(claimed, DeviceRefusal)
+    return claimed.device.id
+
+
+def mint_points(place: Place) -> None:
+    """An entry in the ledger."""
+    draft = mint(
+        id=bytes(16),
+        tenant=TenantId("nord"),
+        campaign=CampaignId("spring"),
+        points=Points(amount=100, unit="PT:consumption"),
+        effective_at=NOW,
+    )
+    with place.open_database() as engine, writing(engine) as connection:
+        post(connection, [draft], recorded_at=NOW)
+
+
+# -- installation ------------------------------------------------------------------------------------------------
+
+
+def test_init_again_keeps_what_is_there(place: Place, run: Run) -> None:
+    before = {path.name: path.read_bytes() for path in place.keys.iterdir() if path.name != "revoked.crl"}
+    done = run("init")
+    assert done.exit_code == 0
+    assert "keys      kept\n" in done.stdout
+    assert {name: (place.keys / name).read_bytes() for name in before} == before
+    assert "made anew" in run("init", "--name", "cloud.example").stdout
+    configuration = (place.broker / "mosquitto.conf").read_text()
+    assert f"crlfile {place.keys / 'revoked.crl'}" in configuration
+    assert (place.home.stat().st_mode & 0o777, place.keys.stat().st_mode & 0o777) == (0o700, 0o700)
+
+
+def test_the_first_token_is_an_administrators(place: Place, run: Run) -> None:
+    secret = run("admin", "token", "--name", "first").stdout.strip()
+    narrow = run("admin", "token", "--name", "till", "--scope", "pos", "--tenant", "nord", "--days", "1").stdout.strip()
+    with place.open_database() as engine, reading(engine) as connection:
+        everything = authenticate(connection, secret, NOW + timedelta(days=364))
+        little = authenticate(connection, narrow, NOW)
+        assert authenticate(connection, narrow, NOW + timedelta(days=1)) is None
+    assert everything is not None
+    assert little is not None
+    assert (len(everything.scopes), everything.tenant) == (6, None)
+    assert ([scope.value for scope in little.scopes], little.tenant) == (["pos"], "nord")
+    listed = run("admin", "tokens").stdout
+    assert secret not in listed
+    assert run("admin", "revoke", little.token_id).stdout == "revoked\n"
+    assert "revoked" in run("admin", "tokens").stdout
+    with pytest.raises(NotThere):
+        run("admin", "revoke", little.token_id)
+    with pytest.raises(NotThere, match="no such scope: king"):
+        run("admin", "token", "--name", "x", "--scope", "king")
+
+
+# -- devices -----------------------------------------------------------------------------------------------------
+
+
+def test_a_kiosk_is_brought_in_and_shut_out(place: Place, run: Run) -> None:
+    add_store(place)
+    kiosk = Kiosk()
+    id = claim(place, run, kiosk)
+    access = place.broker_files().access_list
+    assert id not in access.read_text()
+    with pytest.raises(NotThere, match="wrong fingerprint"):
+        run("devices", "confirm", id, Kiosk().fingerprint)
+    assert "confirmed" in run("devices", "confirm", id, kiosk.fingerprint).stdout
+    assert f"user {id}" in access.read_text()
+    shown = json.loads(run("devices", "list", "--json").stdout)
+    assert (shown["id"], shown["standing"], shown["online"]) == (id, "active", None)
+    assert "never seen" in run("devices", "list").stdout
+    assert run("devices", "revoke", id).stdout == "revoked\n"
+    assert id not in access.read_text()
+    with pytest.raises(NotThere, match="unknown device"):
+        run("devices", "revoke", "nobody")
+
+
+def test_a_code_is_for_a_store(place: Place, run: Run) -> None:
+    add_store(place)
+    assert parse_code(run("claim-code", "--store", "milano-1").stdout.splitlines()[0]) is not None
+    with pytest.raises(NotThere, match="no such store: roma-1"):
+        run("claim-code", "--store", "roma-1")
+
+
+# -- ledger ------------------------------------------------------------------------------------------------------
+
+
+def test_verify_lists_what_is_broken(place: Place, run: Run) -> None:
+    mint_points(place)
+    sound = run("verify")
+    assert (sound.exit_code, sound.stdout) == (0, "the ledger is sound\n")
+    with place.open_database() as engine, writing(engine) as connection:
+        connection.execute(text("UPDATE account SET balance = balance + 1 WHERE balance > 0"))
+    broken = run("verify")
+    assert broken.exit_code == 1
+    assert broken.stdout.startswith("L6: an account holds what its postings sum to: nord")
+
+
+# -- documents ---------------------------------------------------------------------------------------------------
+
+
+def test_the_documents_need_no_installation(tmp_path: Path) -> None:
+    run = runner(read_config({"DOORSTEP_CLOUD_HOME": str(tmp_path / "nothing")}, tmp_path).place)
+    assert json.loads(run("asyncapi").stdout)["asyncapi"] == "3.0.0"
+    assert json.loads(run("openapi").stdout)["openapi"].startswith("3.1")
+    assert not (tmp_path / "nothing").exists()
+
+
+# -- backup ------------------------------------------------------------------------------------------------------
+
+
+def elsewhere(place: Place) -> Place:
+    """Another installation, of which nothing is there."""
+    home = place.home.with_name("other")
+    return replace(place, home=home, database=f"sqlite:///{home / 'doorstep.db'}")
+
+
+def test_a_backup_comes_back_elsewhere(place: Place, run: Run, tmp_path: Path) -> None:
+    mint_points(place)
+    run("backup", str(tmp_path / "copy"))
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "copy").iterdir()} == {0}
+    mint_after = place.open_keyring().root_public
+    other = elsewhere(place)
+    assert "the ledger is sound" in runner(other)("restore", str(tmp_path / "copy")).stdout
+    assert other.open_keyring().root_public == mint_after
+    with other.open_database() as engine, reading(engine) as connection:
+        assert connection.execute(text("SELECT count(*) FROM journal_entry")).scalar() == 1
+    assert (other.broker / "access.acl").exists()
+
+
+def test_nothing_is_overwritten(place: Place, run: Run, tmp_path: Path) -> None:
+    run("backup", str(tmp_path / "copy"))
+    with pytest.raises(NotThere, match="is there already"):
+        run("backup", str(tmp_path / "copy"))
+    with pytest.raises(NotThere, match="is there already"):
+        run("restore", str(tmp_path / "copy"))
+    other = elsewhere(place)
+    other.home.mkdir()
+    open_engine(other.database).connect().close()
+    before = (other.home / "doorstep.db").read_bytes()
+    with pytest.raises(NotThere, match="not empty"):
+        runner(other)("restore", str(tmp_path / "copy"))
+    assert (other.home / "doorstep.db").read_bytes() == before
+    assert not other.keys.exists()
+
+
+def test_what_is_no_backup(place: Place, run: Run, tmp_path: Path) -> None:
+    other = elsewhere(place)
+    with pytest.raises(NotThere, match="holds no"):
+        runner(other)("restore", str(tmp_path / "nowhere"))
+    run("backup", str(tmp_path / "copy"))
+    (tmp_path / "copy" / "doorstep.db").write_bytes(b"x" * 5000)
+    with pytest.raises(SnapshotFailed, match="cannot be read"):
+        runner(other)("restore", str(tmp_path / "copy"))
+    assert not other.keys.exists()
+    (tmp_path / "copy" / "keys" / "ca.key").unlink()
+    with pytest.raises(KeyringRefused):
+        runner(other)("restore", str(tmp_path / "copy"))
+    with pytest.raises(KeyringRefused, match="doorstep-cloud init"):
+        runner(other)("backup", str(tmp_path / "another"))
+    assert not (tmp_path / "another").exists()
+
+
+def test_a_database_that_is_not_there(place: Place) -> None:
+    run = runner(replace(place, database="postgresql://nobody@127.0.0.1:1/none"))
+    with pytest.raises(NotThere, match="cannot be opened"):
+        run("verify")

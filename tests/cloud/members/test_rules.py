@@ -1,0 +1,149 @@
+"""Nicknames, phone limits, feed cuts and the pace of joining, without a database."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud.members.rules import (
+    NICKNAME_LENGTH_MAX,
+    PHONES_MAX,
+    JoinLimiter,
+    NicknameFault,
+    Phone,
+    PhoneRefusal,
+    cut_feed,
+    day_number,
+    network_of,
+    nickname_fault,
+    phone_refusal,
+    tidy_nickname,
+)
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+TODAY = day_number(NOON)
+KEY = bytes(32)
+
+
+@pytest.mark.parametrize(
+    ("text", "tidied"),
+    [
+        ("  Anna  Maria ", "Anna Maria"),
+        ("Zoe\u0308", "Zoë"),
+        (" \t ", ""),
+        ("a\u2028b", "a b"),
+    ],
+)
+def test_tidying_composes_and_keeps_single_spaces(text: str, tidied: str) -> None:
+    assert tidy_nickname(text) == tidied
+
+
+@pytest.mark.parametrize(
+    ("nickname", "fault"),
+    [
+        ("Anna", None),
+        ("Zoë 🦊", None),
+        ("李明", None),
+        ("विजय", None),
+        ("x" * NICKNAME_LENGTH_MAX, None),
+        ("x" * (NICKNAME_LENGTH_MAX + 1), NicknameFault.TOO_LONG),
+        ("An\x07na", NicknameFault.UNPRINTABLE),
+        ("An\u202ena", NicknameFault.UNPRINTABLE),
+        ("An\u2067na", NicknameFault.UNPRINTABLE),
+        ("An\u200bna", NicknameFault.UNPRINTABLE),
+        ("An\ufeffna", NicknameFault.UNPRINTABLE),
+        ("An\ue000na", NicknameFault.UNPRINTABLE),
+        ("An\ud800na", NicknameFault.UNPRINTABLE),
+        ("a\u0335\u0335", None),
+        ("a\u0335\u0335\u0335", NicknameFault.STACKED_MARKS),
+    ],
+)
+def test_a_nickname_is_refused_when_a_screen_could_be_abused_by_it(nickname: str, fault: NicknameFault | None) -> None:
+    assert nickname_fault(nickname) is fault
+
+
+@given(st.text(max_size=60))
+def test_what_passes_is_printable_for_python_too(text: str) -> None:
+    nickname = tidy_nickname(text)
+    assert tidy_nickname(nickname) == nickname
+    if nickname_fault(nickname) is None:
+        assert nickname.isprintable()
+
+
+def _phone(number: int, *, days_left: int = 10, revoked: bool = False) -> Phone:
+    return Phone(public_key=number.to_bytes(32, "big"), expiry_day=TODAY + days_left, revoked=revoked)
+
+
+@pytest.mark.parametrize(
+    ("phones", "denied", "refusal"),
+    [
+        ([], False, None),
+        ([_phone(n) for n in range(1, PHONES_MAX)], False, None),
+        ([_phone(n) for n in range(1, PHONES_MAX + 1)], False, PhoneRefusal.TOO_MANY),
+        ([_phone(n) for n in range(PHONES_MAX)], False, None),  # this very key is among them: a renewal
+        ([_phone(n, days_left=-1) for n in range(1, 9)], False, None),
+        ([_phone(n, revoked=True) for n in range(1, 9)], False, None),
+        ([_phone(0, revoked=True)], False, PhoneRefusal.KEY_REVOKED),
+        ([_phone(1, days_left=0, revoked=True)], True, PhoneRefusal.PHONES_DENIED),
+        ([_phone(1, days_left=-1, revoked=True)], True, None),
+        ([], True, None),
+    ],
+)
+def test_a_key_is_certified_or_the_reason_named(
+    phones: list[Phone], denied: bool, refusal: PhoneRefusal | None
+) -> None:
+    assert phone_refusal(phones, KEY, today=TODAY, phones_denied=denied) is refusal
+
+
+def test_a_piece_that_is_not_the_last_ends_at_its_last_change() -> None:
+    piece = cut_feed(0, 9, [(2, "b"), (5, "e"), (9, "i")], limit=2, reset=False)
+    assert (piece.entries, piece.version, piece.more) == (("b", "e"), 5, True)
+
+
+def test_the_last_piece_reaches_the_head() -> None:
+    piece = cut_feed(5, 9, [(8, "h")], limit=2, reset=False)
+    assert (piece.base, piece.entries, piece.version, piece.more) == (5, ("h",), 9, False)
+
+
+def test_nothing_new_is_an_empty_piece_at_the_head() -> None:
+    piece: object = cut_feed(9, 9, list[tuple[int, str]](), limit=2, reset=False)
+    assert piece == cut_feed(9, 9, [], limit=5, reset=False)
+
+
+def test_joining_has_a_burst_and_then_a_pace() -> None:
+    limiter = JoinLimiter(burst=2, every=timedelta(seconds=10))
+    assert [limiter.wait("192.0.2.1", NOON) for _ in range(3)] == [timedelta(0), timedelta(0), timedelta(seconds=10)]
+    assert limiter.wait("192.0.2.1", NOON + timedelta(seconds=4)) == timedelta(seconds=6)
+    assert limiter.wait("192.0.2.2", NOON) == timedelta(0)
+    assert limiter.wait("192.0.2.1", NOON + timedelta(seconds=10)) == timedelta(0)
+    assert limiter.wait("192.0.2.1", NOON + timedelta(seconds=10)) == timedelta(seconds=10)
+
+
+def test_a_clock_that_steps_back_gives_no_joins_and_takes_none() -> None:
+    limiter = JoinLimiter(burst=1, every=timedelta(seconds=10))
+    assert limiter.wait("192.0.2.1", NOON) == timedelta(0)
+    assert limiter.wait("192.0.2.1", NOON - timedelta(days=1)) == timedelta(seconds=10)
+
+
+def test_only_so_many_addresses_are_remembered() -> None:
+    limiter = JoinLimiter(burst=1, every=timedelta(hours=1), addresses_max=2)
+    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+        assert limiter.wait(address, NOON) == timedelta(0)
+    assert limiter.wait("192.0.2.3", NOON) > timedelta(0)
+    assert limiter.wait("192.0.2.1", NOON) == timedelta(0)  # forgotten, so it begins again
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8:1:2:aaaa::1", "2001:db8:1:2:bbbb::9", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("testclient", "testclient", True),
+    ],
+)
+def test_a_household_counts_as_one_address(one: str, other: str, same: bool) -> None:
+    assert (network_of(one) == network_of(other)) is same

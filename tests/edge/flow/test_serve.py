@@ -1,0 +1,443 @@
+"""The agent on its socket, the other processes played by hand: late, replaced, silent, hostile or never reading."""
+
+import asyncio
+import contextlib
+import itertools
+import socket
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+import msgspec
+import pytest
+
+from edge.channel.messages import (
+    MESSAGE_BYTES_MAX,
+    CameraSeen,
+    CodesSeen,
+    FromAgent,
+    Heard,
+    HeardDone,
+    LinkDown,
+    LinkHello,
+    LinkUp,
+    LinkWelcome,
+    Publish,
+    ScreenShown,
+    StatusAsked,
+    StatusTold,
+    ViewClear,
+    VisionHello,
+    WebHello,
+)
+from edge.channel.stream import Channel, connect_to_agent
+from edge.core.screen import FaultName, Screen, ScreenName, Status
+from edge.db import claims
+from edge.errors import ChannelBroken
+from edge.flow.agent import Agent
+from edge.flow.entrance import Entrance
+from edge.flow.serve import AgentServer, Line, Screens
+from shared.answers import DenyPage, sign_answer
+from shared.business_day import milliseconds
+from shared.envelope import decode_batch, decode_state, decode_time_asked
+from shared.ids import ClaimId
+from shared.topics import Down, Up
+from tests.support.entrances import Kiosk, card, member_id
+
+ANNA, BERT = member_id(1), member_id(2)
+WITHIN_S = 5.0
+Kind = TypeVar("Kind", bound=msgspec.Struct)
+
+
+@dataclass(slots=True)
+class HandWatchdog:
+    """Keeps what it is told."""
+
+    said: list[str] = field(default_factory=list)
+
+    def ready(self) -> None:
+        """Keeps it."""
+        self.said.append("ready")
+
+    def alive(self) -> None:
+        """Keeps it."""
+        self.said.append("alive")
+
+
+@dataclass(slots=True)
+class Device:
+    """A served agent, and the ways to reach it."""
+
+    kiosk: Kiosk
+    agent: Agent
+    screens: Screens
+    socket: Path
+    watchdog: HandWatchdog
+    serving: "asyncio.Task[None]"
+    views: Iterator[int]
+
+    async def join(self, first: msgspec.Struct, *others: msgspec.Struct) -> Channel[FromAgent]:
+        """A connection on which these were said."""
+        channel = await connect_to_agent(str(self.socket), first)
+        for message in others:
+            channel.send(message)
+        return channel
+
+    async def status(self) -> StatusTold:
+        """How the agent is, once all that was sent on other connections before is handled."""
+        async with joined(self, StatusAsked()) as channel:
+            return await expect(channel, StatusTold)
+
+    def codes(self, *texts: str) -> CodesSeen:
+        """A frame with these codes, after the view was clear."""
+        at_ns = next(self.views) * 10**10
+        return CodesSeen(texts=texts, sequence=1, captured_ns=at_ns, seen_ns=at_ns)
+
+    def page(self, base: int, version: int) -> Heard:
+        """The cloud says that the deny list went from one version to another."""
+        issued_ms = milliseconds(self.kiosk.clock.instant)
+        page = DenyPage(base=base, version=version, more=False, issued_ms=issued_ms, reset=False, entries=())
+        return Heard(number=version, kind=Down.FEED, data=sign_answer(page, 1, self.kiosk.keys.signer))
+
+
+async def expect(channel: Channel[FromAgent], kind: type[Kind]) -> Kind:
+    """The next message of this kind; others before it are dropped."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            message = await channel.receive()
+            if isinstance(message, kind):
+                return message
+
+
+async def expect_screen(channel: Channel[FromAgent], name: ScreenName) -> ScreenShown:
+    """The next screen of this name."""
+    while (shown := await expect(channel, ScreenShown)).screen.name is not name:
+        pass
+    return shown
+
+
+async def expect_publish(channel: Channel[FromAgent], kind: Up) -> bytes:
+    """The next publish of this kind."""
+    while (publish := await expect(channel, Publish)).kind is not kind:
+        pass
+    return publish.data
+
+
+async def expect_end(channel: Channel[FromAgent]) -> None:
+    """The agent closes the connection."""
+    async with asyncio.timeout(WITHIN_S):
+        with contextlib.suppress(ChannelBroken):
+            while True:
+                await channel.receive()
+
+
+@contextlib.asynccontextmanager
+async def joined(device: Device, *said: msgspec.Struct) -> AsyncIterator[Channel[FromAgent]]:
+    channel = await device.join(*said)
+    try:
+        yield channel
+    finally:
+        await channel.close()
+
+
+@contextlib.asynccontextmanager
+async def served(folder: Path) -> AsyncIterator[Device]:
+    """A kiosk that was told everything, served on a socket of its own."""
+    kiosk = Kiosk(folder)
+    kiosk.ready()
+    kiosk.agent.line_down()
+    line, screens, watchdog = Line(), Screens(), HandWatchdog()
+    random = Random(3)
+    agent = Agent(
+        Entrance(
+            device=kiosk.device,
+            signing_key=kiosk.signing_key,
+            root_key=kiosk.keys.root.public_key(),
+            database=kiosk.database,
+            clock=kiosk.clock,
+            link=line,
+            display=screens,
+            random_bytes=random.randbytes,
+            random_unit=random.random,
+            software="test",
+        )
+    )
+    path = folder / "agent.sock"
+    server = AgentServer(agent, kiosk.device, line, screens, watchdog, path)
+    serving = asyncio.create_task(server.serve())
+    device = Device(kiosk, agent, screens, path, watchdog, serving, itertools.count(1))
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while "alive" not in watchdog.said:
+                await asyncio.sleep(0)
+        yield device
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])
+        kiosk.database.close()
+
+
+def run(folder: Path, scene: Callable[[Device], Awaitable[None]]) -> None:
+    """Plays the scene before a served agent."""
+
+    async def play() -> None:
+        async with served(folder) as device:
+            await scene(device)
+
+    asyncio.run(play())
+
+
+def test_a_socket_for_this_group_alone_and_the_manager_is_told(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        assert stat.S_IMODE(device.socket.stat().st_mode) == 0o660
+        assert device.watchdog.said[:2] == ["ready", "alive"]
+
+    run(tmp_path, scene)
+    assert not (tmp_path / "agent.sock").exists()
+
+
+def test_a_socket_left_behind_by_a_killed_agent_is_no_obstacle(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(tmp_path / "agent.sock"))
+
+    async def scene(device: Device) -> None:
+        assert (await device.status()).epoch == 1
+
+    run(tmp_path, scene)
+
+
+def test_a_screen_process_that_comes_late_is_shown_the_present_screen_first(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        async with joined(device, VisionHello(), device.codes(card(device.kiosk.keys, ANNA))):
+            assert (await device.status()).claims_today == 1
+            async with joined(device, WebHello()) as late, joined(device, WebHello()) as later:
+                one, other = await expect(late, ScreenShown), await expect(later, ScreenShown)
+                assert one == other
+                assert (one.screen.name, one.screen.points) == (ScreenName.GREETING, 10)
+                assert one.seconds == 5
+
+    run(tmp_path, scene)
+
+
+def test_every_screen_process_sees_every_screen_and_serials_grow(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        async with (
+            joined(device, WebHello()) as one,
+            joined(device, WebHello()) as other,
+            joined(device, VisionHello()) as vision,
+        ):
+            first = await expect(one, ScreenShown)
+            await expect(other, ScreenShown)
+            vision.send(device.codes(card(device.kiosk.keys, ANNA)))
+            greeting = await expect(one, ScreenShown)
+            assert await expect(other, ScreenShown) == greeting
+            assert greeting.screen.claim is not None
+            claim = ClaimId(bytes.fromhex(greeting.screen.claim))
+            assert claims.collected(device.kiosk.database.connection, claim) is not None
+            assert greeting.serial > first.serial
+
+    run(tmp_path, scene)
+
+
+def test_a_lost_camera_is_shown_until_it_is_back(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        async with joined(device, WebHello()) as web, joined(device, VisionHello()) as vision:
+            await expect_screen(web, ScreenName.IDLE)
+            vision.send(CameraSeen(live=False, decoder_restarts=3))
+            fault = await expect_screen(web, ScreenName.FAULT)
+            assert fault.screen.fault is FaultName.CAMERA
+            assert not fault.status.camera_live
+            status = await device.status()
+            assert (status.camera_live, status.decoder_restarts, status.screen) == (False, 3, "fault")
+            vision.send(CameraSeen(live=True, decoder_restarts=3))
+            vision.send(ViewClear(sequence=1, captured_ns=1))
+            await expect_screen(web, ScreenName.IDLE)
+
+    run(tmp_path, scene)
+
+
+def test_a_link_is_welcomed_with_its_will_and_told_what_to_send_once_it_is_up(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        async with joined(device, LinkHello()) as link, joined(device, VisionHello()) as vision:
+            welcome = await expect(link, LinkWelcome)
+            will = decode_state(welcome.will)
+            assert will is not None
+            assert (welcome.device, will.online, will.session) == ("kiosk1", False, 2)
+            vision.send(device.codes(card(device.kiosk.keys, ANNA)))
+            assert (await device.status()).outbox_waiting == 1
+            link.send(LinkUp())
+            birth = decode_state(await expect_publish(link, Up.STATE))
+            assert birth is not None
+            assert (birth.online, birth.session, birth.head) == (True, 2, 1)
+            assert decode_time_asked(await expect_publish(link, Up.TIME)) is not None
+            batch = decode_batch(await expect_publish(link, Up.EVENT))
+            assert batch is not None
+            assert len(batch.envelopes) == 1
+            assert (await device.status()).online
+        async with joined(device, WebHello()) as web:  # the link is gone, and so is the line
+            while (await expect(web, ScreenShown)).status.online:
+                pass
+
+    run(tmp_path, scene)
+
+
+def test_what_was_heard_is_acknowledged_once_it_is_stored(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        async with joined(device, LinkHello(), LinkUp(), device.page(1, 2)) as link:
+            assert await expect(link, HeardDone) == HeardDone(number=2)
+            link.send(Heard(number=77, kind=Down.FEED, data=b"of nobody we know"))
+            assert await expect(link, HeardDone) == HeardDone(number=77)  # it would come for ever otherwise
+
+    run(tmp_path, scene)
+
+
+def test_what_found_no_room_is_acknowledged_when_it_is_stored_after_all(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        connection = device.kiosk.database.connection
+        async with joined(device, LinkHello(), LinkUp()) as link:
+            await expect_publish(link, Up.TIME)
+            connection.execute("PRAGMA query_only = ON")
+            link.send(device.page(1, 2))
+            link.send(device.page(2, 3))
+            assert (await device.status()).screen == "fault"
+            connection.execute("PRAGMA query_only = OFF")
+            assert [(await expect(link, HeardDone)).number for _ in range(2)] == [2, 3]
+            assert (await device.status()).screen == "idle"
+
+    run(tmp_path, scene)
+
+
+def test_a_link_that_comes_without_room_is_sent_away_and_may_try_again(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        connection = device.kiosk.database.connection
+        connection.execute("PRAGMA query_only = ON")
+        async with joined(device, LinkHello()) as link:
+            await expect_end(link)
+        assert (await device.status()).screen == "fault"
+        connection.execute("PRAGMA query_only = OFF")
+        async with joined(device, LinkHello()) as link:
+            assert (await expect(link, LinkWelcome)).device == "kiosk1"
+
+    run(tmp_path, scene)
+
+
+def test_a_newer_link_takes_over_and_the_older_ones_words_count_no_more(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        async with joined(device, LinkHello(), LinkUp()) as old:
+            await expect_publish(old, Up.STATE)
+            async with joined(device, LinkHello()) as new:
+                await expect(new, LinkWelcome)
+                assert not (await device.status()).online  # the new line is not up because the old one was
+                new.send(LinkUp())
+                await expect_publish(new, Up.STATE)
+                old.send(LinkDown(reason="too late"))
+                old.send(device.page(1, 2))
+                old.send(StatusAsked())
+                status = await expect(old, StatusTold)  # all the old one said was handled by now
+                assert status.online
+                new.send(device.page(1, 2))
+                assert await expect(new, HeardDone) == HeardDone(number=2)
+                await old.close()
+                assert (await device.status()).online
+                new.send(LinkDown(reason="the broker is gone"))
+                new.send(StatusAsked())
+                assert not (await expect(new, StatusTold)).online
+
+    run(tmp_path, scene)
+
+
+def raw_bytes(*parts: bytes) -> bytes:
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\xff\xff\xff\xff",
+        (MESSAGE_BYTES_MAX + 1).to_bytes(4, "big"),
+        raw_bytes(b""),
+        raw_bytes(b"\xc1"),
+        raw_bytes(b"\x81\xa4type\xa7nothing"),
+        raw_bytes(b"\x81\xa4type\xa5codes"),
+        raw_bytes(b"\x82\xa4type\xa6vision\xa1x" + b"\x91" * 5000 + b"\xc0"),
+        raw_bytes(b"\x81\xa4type\xa6visio\xff"),
+        raw_bytes(msgspec.msgpack.encode(WebHello()), b"\xc1"),
+    ],
+)
+def test_nonsense_on_the_socket_ends_that_connection_and_nothing_else(tmp_path: Path, said: bytes) -> None:
+    async def scene(device: Device) -> None:
+        async with joined(device, WebHello()) as web:
+            reader, writer = await asyncio.open_unix_connection(device.socket)
+            writer.write(said)
+            async with asyncio.timeout(WITHIN_S):
+                await reader.read()  # to its end
+            writer.close()
+            await writer.wait_closed()
+            await expect_screen(web, ScreenName.IDLE)
+            assert (await device.status()).epoch == 1
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.parametrize("said", [b"", b"\0\0", raw_bytes(b"\x81\xa4type\xa6vision")[:-3]])
+def test_a_connection_that_breaks_in_the_middle_of_a_word_is_forgotten(tmp_path: Path, said: bytes) -> None:
+    async def scene(device: Device) -> None:
+        _, writer = await asyncio.open_unix_connection(device.socket)
+        writer.write(said)
+        writer.close()
+        await writer.wait_closed()
+        assert (await device.status()).epoch == 1
+
+    run(tmp_path, scene)
+
+
+STATUS = Status(online=False, waiting=0, store_name="", camera_live=True, clock_trusted=True)
+
+
+def show_much(device: Device) -> None:
+    """Shows a screen of 200 kB."""
+    device.screens.show(Screen(name=ScreenName.IDLE, nickname="n" * 200_000), STATUS, 0)
+
+
+def test_a_screen_process_that_never_reads_is_cut_off_and_the_others_are_not(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        async with joined(device, WebHello()) as good:
+            await expect(good, ScreenShown)
+            _, silent = await asyncio.open_unix_connection(device.socket, limit=1)
+            silent.write(raw_bytes(msgspec.msgpack.encode(WebHello())))
+            await device.status()
+            for _ in range(60):  # 12 MB: beyond the kernel's buffer and ours
+                show_much(device)
+                await expect(good, ScreenShown)
+            async with asyncio.timeout(WITHIN_S):
+                with contextlib.suppress(ConnectionError):
+                    while True:  # what it says then meets nobody
+                        silent.write(b"\0" * 65536)
+                        await silent.drain()
+            silent.close()
+            with contextlib.suppress(ConnectionError):
+                await silent.wait_closed()
+            assert (await device.status()).epoch == 1
+
+    run(tmp_path, scene)
+
+
+def test_a_screen_process_that_never_reads_does_not_keep_the_agent_from_ending(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        _, silent = await asyncio.open_unix_connection(device.socket, limit=1)
+        silent.write(raw_bytes(msgspec.msgpack.encode(WebHello())))
+        await device.status()
+        for _ in range(10):
+            show_much(device)
+        device.serving.cancel()
+        await asyncio.wait([device.serving], timeout=WITHIN_S)
+        assert device.serving.done()
+        silent.close()
+        with contextlib.suppress(ConnectionError):
+            await silent.wait_closed()
+
+    run(tmp_path, scene)

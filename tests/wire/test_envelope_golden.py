@@ -1,0 +1,324 @@
+"""The bytes of what devices say and are told, frozen: a change here is a change of the wire and is reviewed as one.
+
+Ed25519 and msgpack are deterministic, so the same values give the same bytes. Running this module
+(`python -m tests.wire.test_envelope_golden`) writes the files anew: for a new message, never to make a changed one
+pass. The second half holds what lets a device one version behind work with a cloud one version ahead and the reverse.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from shared.answers import (
+    AllotmentIssued,
+    Answer,
+    DenyEntry,
+    DenyPage,
+    EpochIssued,
+    IssuerKey,
+    KeyPage,
+    Outcome,
+    PolicyPage,
+    Reason,
+    Receipt,
+    RevocationPage,
+    RevokedDevice,
+    RosterEntry,
+    RosterPage,
+    SignerKey,
+    TimeTold,
+    Verdict,
+    kind_of,
+    open_answer,
+    sign_answer,
+)
+from shared.business_day import ClockTrust
+from shared.envelope import (
+    ClaimMade,
+    ClockStepped,
+    DeviceState,
+    Envelope,
+    EnvelopeFault,
+    Fact,
+    FeedVersions,
+    Header,
+    Opened,
+    TimeAsked,
+    VisitNoted,
+    chain_digest,
+    decode_batch,
+    decode_state,
+    decode_time_asked,
+    encode,
+    genesis,
+    open_envelope,
+    payload_digest,
+    seal,
+)
+from shared.policy import Means, Policy
+from shared.signing import sign
+from tests.support.kiosk import batch_of, key_of
+
+GOLDEN = Path(__file__).parent / "golden" / "messages"
+DEVICE, EPOCH = "door1", 3
+KEY = key_of(DEVICE)
+SALT = bytes(range(16))
+MEMBER = bytes(range(10))
+
+CLAIM = ClaimMade(
+    claim=bytes(range(16)),
+    tenant="rossi",
+    store="centro",
+    campaign="spring",
+    rule="daily",
+    member=MEMBER,
+    business_day="2026-03-02",
+    unit="PT:consumption",
+    amount=10,
+    reduced=False,
+    means=Means.PHONE,
+    evidence=bytes(range(32)),
+    step=59_081_640,
+    serial=None,
+    allotment=1,
+    zone="Europe/Rome",
+    cutoff_hour=4,
+    noted_seq=2,
+)
+FACTS: dict[str, Fact] = {
+    "claim": CLAIM,
+    "visit": VisitNoted(
+        tenant="rossi", store="centro", member=MEMBER, means=Means.CARD, evidence=bytes(32), step=None, serial=7
+    ),
+    "clock": ClockStepped(offset_ms=-3_600_000, source="cloud"),
+}
+HEADER = Header(
+    version=1,
+    device=DEVICE,
+    epoch=EPOCH,
+    seq=1,
+    previous=genesis(DEVICE, EPOCH),
+    digest=b"",
+    boot="4f7c1c4e-boot",
+    monotonic_ms=123_456,
+    wall_ms=1_772_449_200_000,
+    trust=ClockTrust.SYNCED,
+    business_day="2026-03-02",
+    policy_version=3,
+)
+STATE = DeviceState(
+    device=DEVICE,
+    session=5,
+    online=True,
+    database=bytes(range(16)),
+    epoch=EPOCH,
+    head=12,
+    settled=10,
+    feeds=FeedVersions(keys=1, policy=3, roster=40, deny=2, revocations=0),
+    allotment=2,
+    software="0.1.0",
+)
+POLICY = Policy(
+    version=3,
+    issued_ms=1_772_449_200_000,
+    tenant="rossi",
+    programme="bottega",
+    merchant="rossi-spa",
+    store="centro",
+    store_name="Centro",
+    zone="Europe/Rome",
+    cutoff_hour=4,
+    campaign="spring",
+    rule="daily",
+    unit="PT:consumption",
+    points=10,
+    reduced_points=4,
+    naming_key=bytes(range(32)),
+)
+ANSWERS: dict[str, Answer] = {
+    "receipt": Receipt(
+        device=DEVICE,
+        epoch=EPOCH,
+        contiguous=2,
+        head=bytes(32),
+        verdicts=(
+            Verdict(seq=1, outcome=Outcome.POSTED, balance=10),
+            Verdict(seq=2, outcome=Outcome.REJECTED, reason=Reason.WRONG_DAY),
+        ),
+        missing=(4, 5),
+    ),
+    "epoch": EpochIssued(device=DEVICE, database=bytes(16), epoch=EPOCH, issued_ms=1),
+    "allotment": AllotmentIssued(
+        device=DEVICE, campaign="spring", epoch=EPOCH, serial=2, unit="PT:consumption", total=180, ends_ms=2
+    ),
+    "time": TimeTold(nonce=bytes(16), instant_ms=3),
+    "keys": KeyPage(
+        base=0,
+        version=1,
+        more=False,
+        issued_ms=4,
+        issuers=(IssuerKey(key=1, public=bytes(32)),),
+        signers=(SignerKey(key=1, public=bytes(32)),),
+    ),
+    "policy": PolicyPage(base=2, version=3, more=False, issued_ms=5, policy=POLICY),
+    "deny": DenyPage(
+        base=1, version=2, more=True, issued_ms=6, reset=False, entries=(DenyEntry(member=MEMBER, serial_floor=2),)
+    ),
+    "revocations": RevocationPage(
+        base=0, version=1, more=False, issued_ms=7, reset=True, entries=(RevokedDevice(device="door2", since_ms=1),)
+    ),
+    "roster": RosterPage(
+        base=0,
+        version=2,
+        more=False,
+        issued_ms=8,
+        reset=False,
+        entries=(
+            RosterEntry(member=MEMBER, nickname="Ada", language="it", balance=30, balance_ms=9),
+            RosterEntry(member=bytes(10), removed=True),
+        ),
+    ),
+}
+
+
+def messages() -> dict[str, bytes]:
+    """Every message's name and the bytes it has today."""
+    said = {f"event-{name}": encode(batch_of(seal(HEADER, fact, SALT, KEY))) for name, fact in FACTS.items()}
+    said["state"] = encode(STATE)
+    said["time-asked"] = encode(TimeAsked(nonce=bytes(range(16))))
+    return said | {name: sign_answer(answer, 1, KEY) for name, answer in ANSWERS.items()}
+
+
+@pytest.mark.parametrize("name", messages())
+def test_bytes_are_what_they_were(name: str) -> None:
+    assert messages()[name] == (GOLDEN / f"{name}.bin").read_bytes()
+
+
+def test_every_golden_file_belongs_to_a_message() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.bin")} == messages().keys()
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_golden_event_opens_to_its_fact(name: str) -> None:
+    batch = decode_batch((GOLDEN / f"event-{name}.bin").read_bytes())
+    assert batch is not None
+
+    opened = open_envelope(batch.envelopes[0], DEVICE, KEY.public_key())
+
+    assert isinstance(opened, Opened)
+    assert (opened.fact, opened.header.seq, opened.header.previous) == (FACTS[name], 1, genesis(DEVICE, EPOCH))
+    assert opened.chain == chain_digest(batch.envelopes[0].header)
+
+
+def test_golden_state_and_question_are_read() -> None:
+    assert decode_state((GOLDEN / "state.bin").read_bytes()) == STATE
+    asked = decode_time_asked((GOLDEN / "time-asked.bin").read_bytes())
+    assert asked == TimeAsked(nonce=bytes(range(16)))
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_golden_answer_is_believed_and_read(name: str) -> None:
+    answer = ANSWERS[name]
+    signer = 0 if isinstance(answer, KeyPage) else 1
+    data = sign_answer(answer, 0, KEY) if signer == 0 else (GOLDEN / f"{name}.bin").read_bytes()
+
+    assert open_answer(kind_of(answer), data, {signer: KEY.public_key()}) == answer
+
+
+# -- one version apart -------------------------------------------------------------------------------------------
+
+
+Plain = dict[str, Any]  # Any: msgpack of a message, taken apart
+
+
+def plain(data: bytes) -> Plain:
+    """A message's fields as they lie on the wire."""
+    fields: Plain = msgspec.msgpack.decode(data)
+    return fields
+
+
+def envelope_of(header: Plain, payload: Plain) -> Envelope:
+    """An envelope of a device that writes these fields."""
+    body = msgspec.msgpack.encode(payload)
+    text = msgspec.msgpack.encode(header | {"digest": payload_digest(SALT, body)})
+    return Envelope(header=text, signature=sign(KEY, b"DSE1", text), salt=SALT, payload=body)
+
+
+def test_device_one_version_ahead_says_more_than_we_know() -> None:
+    header = plain(encode(HEADER)) | {"battery_percent": 80, "position": {"aisle": 3}}
+    payload = plain(encode(CLAIM)) | {"mood": "happy", "basket": [1, 2, 3]}
+
+    opened = open_envelope(envelope_of(header, payload), DEVICE, KEY.public_key())
+
+    assert isinstance(opened, Opened)
+    assert opened.fact == CLAIM
+
+
+def test_device_one_version_behind_leaves_out_what_is_optional() -> None:
+    payload = plain(encode(CLAIM))
+    del payload["noted_seq"]
+
+    opened = open_envelope(envelope_of(plain(encode(HEADER)), payload), DEVICE, KEY.public_key())
+
+    assert isinstance(opened, Opened)
+    assert opened.fact == msgspec.structs.replace(CLAIM, noted_seq=None)
+
+
+@pytest.mark.parametrize("name", ["amount", "member", "business_day", "type"])
+def test_what_is_not_optional_may_not_be_left_out(name: str) -> None:
+    payload = plain(encode(CLAIM))
+    del payload[name]
+
+    opened = open_envelope(envelope_of(plain(encode(HEADER)), payload), DEVICE, KEY.public_key())
+
+    assert opened is EnvelopeFault.MALFORMED
+
+
+def test_fact_we_do_not_know_is_malformed_and_not_something_else() -> None:
+    opened = open_envelope(envelope_of(plain(encode(HEADER)), {"type": "coupon"}), DEVICE, KEY.public_key())
+
+    assert opened is EnvelopeFault.MALFORMED
+
+
+def test_later_version_is_named_as_such() -> None:
+    header = plain(encode(HEADER)) | {"version": 2}
+
+    opened = open_envelope(envelope_of(header, plain(encode(CLAIM))), DEVICE, KEY.public_key())
+
+    assert opened is EnvelopeFault.UNKNOWN_VERSION
+
+
+def test_state_and_batch_are_read_with_more_and_with_less() -> None:
+    state = plain(encode(STATE)) | {"temperature": 41}
+    state["feeds"] = {"policy": 3, "prices": 9}
+    batch = plain(encode(batch_of(seal(HEADER, CLAIM, SALT, KEY)))) | {"compressed": False}
+
+    read = decode_state(msgspec.msgpack.encode(state))
+
+    assert read == msgspec.structs.replace(STATE, feeds=FeedVersions(policy=3))
+    assert decode_batch(msgspec.msgpack.encode(batch)) == batch_of(seal(HEADER, CLAIM, SALT, KEY))
+
+
+def test_answers_are_read_with_more_and_with_less() -> None:
+    answer = ANSWERS["receipt"]
+    body = plain(msgspec.msgpack.encode(answer)) | {"advice": "rest"}
+    del body["missing"]
+    for verdict in body["verdicts"]:
+        verdict["lot"] = 1
+        verdict.pop("reason", None)
+    text = msgspec.msgpack.encode(body)
+    signed = {"signer": 1, "body": text, "signature": sign(KEY, b"DSA1receipt\0", text), "sent_by": "worker-2"}
+
+    read = open_answer(kind_of(answer), msgspec.msgpack.encode(signed), {1: KEY.public_key()})
+
+    assert isinstance(read, Receipt)
+    assert (read.contiguous, read.missing) == (2, ())
+    assert [verdict.reason for verdict in read.verdicts] == [None, None]
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    for name, data in messages().items():
+        (GOLDEN / f"{name}.bin").write_bytes(data)
