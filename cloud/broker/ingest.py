@@ -17,7 +17,7 @@ from cloud.broker.messages import Inbound, Outbound
 from cloud.campaigns.actions import allot
 from cloud.catalogue.queries import policy_in_force
 from cloud.claims.actions import apply_batches
-from cloud.devices.actions import answer_state, tell_time
+from cloud.devices.actions import answer_state, catch_up, tell_time
 from cloud.devices.queries import device_for_ingest
 from cloud.kit.database import reading, writing
 from cloud.kit.keyring import Keyring
@@ -75,7 +75,7 @@ class Ingest:
         for device, state in behind[:NEWS_MAX]:
             now = self._clock()
             with writing(self._engine) as connection:
-                pages = answer_state(connection, self._keyring, device, state, now)
+                pages = catch_up(connection, self._keyring, device, state, now)
             fresh = [page for page in pages if is_news(page, state.feeds)]
             self._listeners.told(device, fresh, now)
             news += [(device, page) for page in fresh]

@@ -144,7 +144,7 @@ class Gate:
     def __init__(self, engine: Engine, now: Callable[[], datetime]) -> None:
         self._engine = engine
         self._now = now
-        self._bearer = HTTPBearer(auto_error=False, description="A token from `doorstep-cloud token`.")
+        self._bearer = HTTPBearer(auto_error=False, description="A token from `doorstep-cloud admin token`.")
 
     def requires(self, *scopes: Scope) -> Callable[[HTTPAuthorizationCredentials | None], Principal]:
         """A dependency that gives the principal when its token holds one of the scopes, else ends in 401 or 403."""

@@ -192,13 +192,14 @@ function showCard() {
   const card = page.me?.card ?? null;
   for (const id of ["card-print", "card-replace", "card-block"]) element(id).hidden = card === null;
   element("card-make").hidden = card !== null;
-  element("paper").hidden = card === null || !page.kept.cardPicture;
+  const isRead = card !== null && page.kept.cardPicture?.serial === card.serial;
+  element("paper").hidden = !isRead; // never the number of one card beside the code of another
   if (card === null) return;
   element("paper-programme").textContent = page.me.programme_name;
   element("paper-name").textContent = page.me.nickname ?? "";
   element("paper-number").textContent = page.say("cardNumber", { serial: card.serial });
   element("paper-until").textContent = page.say("cardUntil", { date: day(card.expires_on) });
-  if (page.kept.cardPicture?.serial === card.serial) paintCard(page.kept.cardPicture.svg);
+  if (isRead) paintCard(page.kept.cardPicture.svg);
   else readCard(card.serial).catch(async (error) => {
     if (!(await refused(error))) toast(page.say(wordsFor(error)), "grave");
   });

@@ -26,24 +26,27 @@ export async function call(method, path, { secret, body, key } = {}) {
   if (secret) headers.Authorization = `Bearer ${secret}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
-  const answer = await send(`/v1${path}`, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
-  if (!answer.ok) throw await refusal(answer);
-  return answer.headers.get("Content-Type")?.startsWith("image/") ? answer.text() : answer.json();
+  const request = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
+  const { answer, text } = await send(`/v1${path}`, request);
+  if (!answer.ok) throw refusal(answer.status, text);
+  return answer.headers.get("Content-Type")?.startsWith("image/") ? text : JSON.parse(text);
 }
 
+/** The answer with all of its text: a line that goes while the text comes is a line that is gone. */
 async function send(path, request) {
   try {
-    return await fetch(path, { ...request, cache: "no-store", signal: AbortSignal.timeout(WAIT_MS) });
+    const answer = await fetch(path, { ...request, cache: "no-store", signal: AbortSignal.timeout(WAIT_MS) });
+    return { answer, text: await answer.text() };
   } catch {
     throw new Unreachable();
   }
 }
 
-async function refusal(answer) {
+function refusal(status, text) {
   try {
-    const problem = await answer.json();
-    return new Refused(answer.status, String(problem.type).split(":").pop(), problem.detail ?? null);
+    const problem = JSON.parse(text);
+    return new Refused(status, String(problem.type).split(":").pop(), problem.detail ?? null);
   } catch {
-    return new Refused(answer.status, "unknown", null);
+    return new Refused(status, "unknown", null);
   }
 }
