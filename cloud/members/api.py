@@ -516,7 +516,7 @@ def _svg(text: str) -> Response:
 
 
 def _member_id(text: str) -> MemberId:
-    """The pseudonym in the text. Raises: ProblemError."""
+    """The pseudonym in the text, a part of a path or of a cursor. Raises: ProblemError."""
     member = parse_member(text)
     if member is None:
         raise ProblemError(NOT_FOUND)

@@ -15,6 +15,7 @@ from cloud.kit.auth import Scope, issue_token
 from cloud.kit.database import reading, writing
 from cloud.kit.idempotency import KEY_REUSED
 from cloud.kit.keyring import Keyring, create_keyring
+from cloud.kit.pagination import encode_cursor
 from cloud.kit.services import Services
 from cloud.kit.tables import idempotency_key
 from cloud.members.api import router
@@ -399,3 +400,20 @@ def test_another_tenants_staff_find_nobody(counter: Counter) -> None:
 def test_the_wrong_scope_opens_no_staff_door(counter: Counter, method: str, path: str, scope: Scope) -> None:
     assert _problem(counter.client.request(method, path, headers=counter.staff(scope))) == (403, "missing-scope")
     assert _problem(counter.client.request(method, path, headers=counter.join())) == (401, "unauthenticated")
+
+
+def test_staff_issue_and_deny_a_card_at_the_counter(counter: Counter) -> None:
+    me, staff = counter.join(), counter.staff(Scope.MERCHANT)
+    id = counter.client.get("/v1/members/me", headers=me).json()["member"]
+    issued = counter.client.post(f"/v1/members/{id}/card", headers=staff)
+    assert (issued.status_code, issued.json()["serial"]) == (201, 1)
+    assert counter.client.request("DELETE", f"/v1/members/{id}/card", headers=staff).json()["cards_below"] == 2
+    assert counter.client.get(f"/v1/members/{id}", headers=staff).json()["cards"] == [
+        {"serial": 1, "expires_on": "2028-03-01", "denied": True}
+    ]
+
+
+def test_a_cursor_that_names_nobody_is_refused(counter: Counter) -> None:
+    staff = counter.staff(Scope.AUDITOR)
+    answer = counter.client.get("/v1/members", params={"cursor": encode_cursor("nobody")}, headers=staff)
+    assert _problem(answer) == (404, "not-found")
