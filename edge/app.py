@@ -22,7 +22,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from edge.config import Identity, Places, load_identity, load_places, load_settings, notify_address, write_identity
-from edge.errors import EdgeFault
+from edge.errors import EdgeFault, SettingsWrong
+from edge.hardware.parent import end_with_parent
 from edge.hardware.watchdog import ServiceManager
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 SOFTWARE = "0.1.0"
 ALL = "all"
+SUPERVISED = "supervised"
 log = logging.getLogger("edge")
 
 
@@ -69,10 +71,13 @@ def _run_agent(places: Places) -> None:
     from shared.signing import load_public_key
 
     identity = load_identity(places)
-    root_key = load_public_key(bytes.fromhex(identity.root_public))
+    try:
+        root_key = load_public_key(bytes.fromhex(identity.root_public))
+        signing_key = Ed25519PrivateKey.from_private_bytes((places.keys / "signing.key").read_bytes())
+    except (OSError, ValueError) as unusable:
+        raise SettingsWrong(f"{places.home}: a key cannot be used: {unusable}") from unusable
     if root_key is None:
-        raise EdgeFault("identity.toml: root_public is not a key")
-    signing_key = Ed25519PrivateKey.from_private_bytes((places.keys / "signing.key").read_bytes())
+        raise SettingsWrong(f"{places.identity}: root_public is not a key")
     device = DeviceId(identity.device)
     line, screens = Line(), Screens()
     with Database(places.database) as database:
@@ -238,7 +243,7 @@ class Supervisor:
         self._pause_s[name] = min(self._pause_s[name] * 2, RESTART_MAX_S)
 
     def _start(self, name: ProcessName, now_s: float) -> None:
-        self._children[name] = subprocess.Popen(_command(name.value, self._places))
+        self._children[name] = subprocess.Popen([*_command(name.value, self._places), SUPERVISED])
         self._started_s[name] = now_s
 
     def _end_all(self) -> None:
@@ -338,6 +343,8 @@ def _run_in_place(name: str, places: Places) -> None:
 if __name__ == "__main__":
     _write_logs()
     os.umask(0o027)
+    if sys.argv[4:] == [SUPERVISED]:
+        end_with_parent()
     try:
         _run_in_place(sys.argv[1], Places(home=Path(sys.argv[2]), run=Path(sys.argv[3])))
     except EdgeFault as fault:

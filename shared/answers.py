@@ -7,10 +7,11 @@ the pages it missed and one that is new reads them all.
 """
 
 from enum import StrEnum
-from typing import assert_never
+from typing import Annotated, assert_never
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from msgspec import Meta
 
 from shared.decoding import UNREADABLE
 from shared.policy import Policy
@@ -18,6 +19,9 @@ from shared.signing import is_signed_by, sign
 from shared.topics import Down
 
 ROOT_SIGNER = 0  # the offline root's place among signer ids; feed signers have 1 to 255
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+"""A whole number that every database and JSON hold exactly; a signed answer with another is not read."""
+
 PAGE_ENTRIES_MAX = 1000  # roster entries a page: about 90 kB
 
 
@@ -60,10 +64,10 @@ class Reason(StrEnum):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The cloud's word on one sequence number. `balance` is the member's after it, when it is known."""
 
-    seq: int
+    seq: Count
     outcome: Outcome
     reason: Reason | None = None
-    balance: int | None = None
+    balance: Count | None = None
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,11 +77,11 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     device: str
-    epoch: int
-    contiguous: int
+    epoch: Count
+    contiguous: Count
     head: bytes
     verdicts: tuple[Verdict, ...]
-    missing: tuple[int, ...] = ()
+    missing: tuple[Count, ...] = ()
 
 
 class EpochIssued(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,8 +89,8 @@ class EpochIssued(msgspec.Struct, frozen=True, kw_only=True):
 
     device: str
     database: bytes
-    epoch: int
-    issued_ms: int
+    epoch: Count
+    issued_ms: Count
 
 
 class AllotmentIssued(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,18 +101,18 @@ class AllotmentIssued(msgspec.Struct, frozen=True, kw_only=True):
 
     device: str
     campaign: str
-    epoch: int
-    serial: int
+    epoch: Count
+    serial: Count
     unit: str
-    total: int
-    ends_ms: int
+    total: Count
+    ends_ms: Count
 
 
 class TimeTold(msgspec.Struct, frozen=True, kw_only=True):
     """The cloud's clock when it answered the question with this nonce."""
 
     nonce: bytes
-    instant_ms: int
+    instant_ms: Count
 
 
 class FeedName(StrEnum):
@@ -124,14 +128,14 @@ class FeedName(StrEnum):
 class IssuerKey(msgspec.Struct, frozen=True, kw_only=True):
     """A public key that signs member credentials."""
 
-    key: int
+    key: Count
     public: bytes
 
 
 class SignerKey(msgspec.Struct, frozen=True, kw_only=True):
     """A public key that signs what devices are told."""
 
-    key: int
+    key: Count
     public: bytes
 
 
@@ -141,8 +145,8 @@ class RosterEntry(msgspec.Struct, frozen=True, kw_only=True):
     member: bytes
     nickname: str | None = None
     language: str | None = None
-    balance: int = 0
-    balance_ms: int = 0
+    balance: Count = 0
+    balance_ms: Count = 0
     removed: bool = False
 
 
@@ -150,7 +154,7 @@ class DenyEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Credentials of a member that are no longer good: cards below `serial_floor`, and every phone when `phones`."""
 
     member: bytes
-    serial_floor: int = 0
+    serial_floor: Count = 0
     phones: bool = False
     removed: bool = False
 
@@ -159,16 +163,16 @@ class RevokedDevice(msgspec.Struct, frozen=True, kw_only=True):
     """A device that must not be listened to any more, or that must stop granting when it reads its own name."""
 
     device: str
-    since_ms: int
+    since_ms: Count
 
 
 class KeyPage(msgspec.Struct, frozen=True, kw_only=True, tag="keys"):
     """The whole key set; signed by the root alone."""
 
-    base: int
-    version: int
+    base: Count
+    version: Count
     more: bool
-    issued_ms: int
+    issued_ms: Count
     issuers: tuple[IssuerKey, ...]
     signers: tuple[SignerKey, ...]
 
@@ -176,20 +180,20 @@ class KeyPage(msgspec.Struct, frozen=True, kw_only=True, tag="keys"):
 class PolicyPage(msgspec.Struct, frozen=True, kw_only=True, tag="policy"):
     """The policy in force; always whole. `policy` is None when nothing changed and only the age is renewed."""
 
-    base: int
-    version: int
+    base: Count
+    version: Count
     more: bool
-    issued_ms: int
+    issued_ms: Count
     policy: Policy | None
 
 
 class DenyPage(msgspec.Struct, frozen=True, kw_only=True, tag="deny"):
     """Changes of the deny list from `base` to `version`; `reset` empties the list first."""
 
-    base: int
-    version: int
+    base: Count
+    version: Count
     more: bool
-    issued_ms: int
+    issued_ms: Count
     reset: bool
     entries: tuple[DenyEntry, ...]
 
@@ -197,10 +201,10 @@ class DenyPage(msgspec.Struct, frozen=True, kw_only=True, tag="deny"):
 class RevocationPage(msgspec.Struct, frozen=True, kw_only=True, tag="revocations"):
     """Changes of the list of revoked devices from `base` to `version`; `reset` empties the list first."""
 
-    base: int
-    version: int
+    base: Count
+    version: Count
     more: bool
-    issued_ms: int
+    issued_ms: Count
     reset: bool
     entries: tuple[RevokedDevice, ...]
 
@@ -208,10 +212,10 @@ class RevocationPage(msgspec.Struct, frozen=True, kw_only=True, tag="revocations
 class RosterPage(msgspec.Struct, frozen=True, kw_only=True, tag="roster"):
     """Changes of the roster from `base` to `version`; `reset` empties the roster first."""
 
-    base: int
-    version: int
+    base: Count
+    version: Count
     more: bool
-    issued_ms: int
+    issued_ms: Count
     reset: bool
     entries: tuple[RosterEntry, ...]
 

@@ -65,10 +65,16 @@ class StoreCalendar:
     def _opening(self, day: date) -> datetime:
         """The first instant of the date whose wall time is the cut-off hour or later.
 
-        `fold=0` reads a wall time that comes twice as its first pass, and one that is skipped with the offset
-        before the change, which is the instant the gap ends.
+        `fold=0` reads a wall time that comes twice as its first pass. One that is skipped is read an hour late by the
+        offset before the change and an hour early by the one after it; the day begins between them, when the clocks
+        go forward.
         """
-        return datetime.combine(day, time(self.cutoff_hour), tzinfo=ZoneInfo(self.zone)).astimezone(UTC)
+        wall = datetime.combine(day, time(self.cutoff_hour), tzinfo=ZoneInfo(self.zone))
+        opening, early = wall.astimezone(UTC), wall.replace(fold=1).astimezone(UTC)
+        while opening - early > timedelta(seconds=1):
+            middle = early + (opening - early) // timedelta(seconds=2) * timedelta(seconds=1)
+            early, opening = (early, middle) if self.business_day(middle) >= day else (middle, opening)
+        return opening
 
 
 def milliseconds(instant: datetime) -> int:

@@ -243,6 +243,9 @@ def _judge_place(opened: Opened, facts: Facts) -> Judgement | None:
 
 def _judge_fact(header: Header, fact: ClaimMade | VisitNoted | ClockStepped | None, facts: Facts) -> Judgement:
     match fact:
+        case None if header.business_day is not None:
+            # A device sends its claims whole. Whoever took payload and salt off on the way must not make one vanish.
+            return TurnAway(outcome=Outcome.REJECTED, reason=Reason.BAD_DIGEST)
         case None | VisitNoted() | ClockStepped():
             return Noted()
         case ClaimMade():

@@ -44,9 +44,9 @@ KIOSKS = 2
 KNOWN_MAX = 40
 LOOK_EVERY_S = 0.5
 SAY_EVERY_S = 4.0  # asking a kiosk starts a command, and a demonstration should leave the cores to the shop
-NEW_SCENE_EVERY_S = 22.0  # two people each: not more than an address may let join for ever
+NEW_SCENE_EVERY_S = 20.0  # two people each: what an address may let join for ever
 NEW_PEOPLE = 2
-FIRST_PEOPLE = 3
+FIRST_PEOPLE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NAMES = ("Giulia", "Marco", "Sofia", "Luca", "Aisha", "Piotr", "Chiara", "Ben", "Noor", "Elena", "Tom", "Yuki")
 TEXT_VERSION = 1
 FOREIGN_CODE = "https://example.org/menu"
+SHOWING_S = 3.5  # a code is held still for half of it
+PAUSE_S = 2.5  # a screen stays for four or five seconds; a shop's door is sometimes quicker
 
 Act = dict[str, str | float]
 
@@ -71,24 +73,24 @@ class People:
             "kind": "phone",
             "certificate": certificate.hex(),
             "private_key": key.private_bytes_raw().hex(),
-            "seconds": 4.0,
+            "seconds": SHOWING_S,
         }
 
     def _card(self, headers: dict[str, str]) -> Act:
         self._client.post("/v1/members/me/card", headers=headers).raise_for_status()
         answer = self._client.get("/v1/members/me/card", headers=headers).raise_for_status()
-        return {"kind": "card", "text": answer.json()["text"], "seconds": 4.0}
+        return {"kind": "card", "text": answer.json()["text"], "seconds": SHOWING_S}
 
 
 def write_scene(path: Path, fresh: list[Person], known: list[Person], random: Random) -> None:
     """Makes the scene for the next pass: new people, somebody who was here, and a code that is not valid."""
-    acts: list[Act] = [{"kind": "empty", "seconds": 2.0}]
+    acts: list[Act] = [{"kind": "empty", "seconds": 1.5}]
     for person in fresh:
-        acts += [person.shows, {"kind": "empty", "seconds": 2.5}]
+        acts += [person.shows, {"kind": "empty", "seconds": PAUSE_S}]
     if known:
-        acts += [random.choice(known).shows, {"kind": "empty", "seconds": 2.5}]
-    acts += [{"kind": "card", "text": _invalid(random, known or fresh), "seconds": 3.5}]
-    acts += [{"kind": "visitor", "seconds": 3.0}, {"kind": "empty", "seconds": 2.0}]
+        acts += [random.choice(known).shows, {"kind": "empty", "seconds": PAUSE_S}]
+    acts += [{"kind": "card", "text": _invalid(random, known or fresh), "seconds": SHOWING_S}]
+    acts += [{"kind": "visitor", "seconds": 2.5}, {"kind": "empty", "seconds": PAUSE_S}]
     draft = path.with_suffix(".new")
     draft.write_text(json.dumps({"loop": True, "acts": acts}))
     draft.chmod(0o600)

@@ -27,9 +27,9 @@ def command(socket_of: Callable[[Path | None], Path]) -> Callable[..., None]:
         try:
             told = asyncio.run(_ask(socket_of(home)))
         except (ChannelBroken, TimeoutError) as silence:
-            typer.echo('{"running":false}' if as_json else "the agent is not running", err=not as_json)
+            typer.echo(_as_json(None) if as_json else "the agent is not running", err=not as_json)
             raise typer.Exit(1) from silence
-        typer.echo(msgspec.json.encode(told) if as_json else _readable(told))
+        typer.echo(_as_json(told) if as_json else _readable(told))
 
     return status
 
@@ -43,6 +43,11 @@ async def _ask(path: Path) -> StatusTold:
     if not isinstance(answer, StatusTold):
         raise ChannelBroken("the agent answered something else")
     return answer
+
+
+def _as_json(told: StatusTold | None) -> bytes:
+    """One object: whether the agent runs and, if so, what it told, without the tag it has on the wire."""
+    return msgspec.json.encode({"running": told is not None} | ({} if told is None else msgspec.structs.asdict(told)))
 
 
 def _readable(told: StatusTold) -> str:

@@ -166,8 +166,8 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...]) -
     applied = {row[0]: row[1] for row in connection.execute("SELECT number, digest FROM migration")}
     known = {migration.number: migration.digest for migration in migrations}
     for number, digest in applied.items():
-        if known.get(number, digest) != digest:
-            raise StorageDamaged(f"migration {number} differs from the one that was applied")
+        if known.get(number) != digest:
+            raise StorageDamaged(f"migration {number} is not the one that was applied")
     missing = tuple(migration for migration in migrations if migration.number not in applied)
     if missing:
         _apply(connection, missing)
@@ -194,6 +194,8 @@ def split_statements(sql: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+    if statement.strip():
+        yield statement  # one whose semicolon is missing, or a closing comment, which does nothing
 
 
 def _translated(error: sqlite3.DatabaseError) -> StorageFull | StorageDamaged:

@@ -63,8 +63,12 @@ def next_session(connection: sqlite3.Connection) -> int:
 
 
 def touch(connection: sqlite3.Connection) -> None:
-    """Writes a page without changing a value, to learn whether the disk has room for a commit."""
-    connection.execute("UPDATE device SET session = session")
+    """Writes a page without changing a value, to learn whether the disk takes a commit.
+
+    Twice, because SQLite does not write a row that stays what it was.
+    """
+    connection.execute("UPDATE device SET session = session + 1")
+    connection.execute("UPDATE device SET session = session - 1")
 
 
 def clock_mark(connection: sqlite3.Connection) -> ClockMark | None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from edge.core.clock import ClockMark, RawTime, is_kernel_believed, mark_kernel_time, mark_told_time, offset_ms
 from edge.core.credential import Admitted
+from edge.core.screen import ScreenName
 from edge.db import claims, knowledge
 from edge.db.claims import NotedVisit
 from edge.flow.admit import Shown, serve_member
@@ -22,6 +23,9 @@ MARK_EVERY_NS = 600_000_000_000
 
 VISITS_A_TURN = 50
 """Visits dated in one transaction, so that a member at the door never waits behind a night's backlog."""
+
+
+_NOT_YET = frozenset({ScreenName.EXHAUSTED, ScreenName.PAUSED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,8 @@ def date_visits(entrance: Entrance) -> int:
             then = Moment(raw=replace(moment.raw, monotonic_ns=visit.monotonic_ns), reading=_dated(mark, visit))
             shown = Shown(admitted=_admitted(visit), evidence=visit.evidence)
             admission = serve_member(connection, entrance, shown, then, noted_seq=visit.seq)
+            if admission.screen.name in _NOT_YET:
+                continue  # the screen promised that points follow: they do once there is something to give again
             became = "refused" if admission.seq is None else "claim"
             claims.close_visit(connection, visit.id, became, admission.screen.name)
     return len(waiting)

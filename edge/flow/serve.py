@@ -137,6 +137,8 @@ class AgentServer:
             log.debug("a process disconnected")
         except StorageFault as fault:
             log.error("a process was sent away: %s", fault)
+        except asyncio.CancelledError:  # serving ends; passed on, Python 3.11's streams would report it as a fault
+            log.debug("a process was left")
         finally:
             self._left(channel)
             await channel.close()

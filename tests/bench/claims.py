@@ -68,7 +68,8 @@ class Measured:
     def row(self, name: str, bar: str = "") -> Row:
         """The line of the table."""
         figures = (self.cloud_us, self.broker_us, self.database_us, self.kiosks_us)
-        return Row(cells=(name, f"{self.rate:,.0f}", *("" if us is None else f"{us:.0f}" for us in figures)), bar=bar)
+        cells = (name, f"{self.rate:,.0f}", *("" if us is None else f"{us:.0f}" for us in figures))
+        return Row(cells=cells, bar=bar, missed=bool(bar) and self.rate < RATE_MIN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

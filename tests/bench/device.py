@@ -55,13 +55,17 @@ def table(folder: Path) -> Table:
     p50, p99 = statistics.median(latencies), sorted(latencies)[math.ceil(len(latencies) * 0.99) - 1]
     rows = (
         Row(cells=("code in view to committed and shown, p50, ms", f"{p50:.1f}")),
-        Row(cells=("code in view to committed and shown, p99, ms", f"{p99:.1f}"), bar=f"<= {P99_MS_MAX:.0f}"),
-        Row(cells=("start of all processes to first grant, s", f"{start_s:.2f}"), bar=f"<= {START_S_MAX:.0f}"),
+        _at_most("code in view to committed and shown, p99, ms", f"{p99:.1f}", p99, P99_MS_MAX),
+        _at_most("start of all processes to first grant, s", f"{start_s:.2f}", start_s, START_S_MAX),
         *(Row(cells=(f"PSS of {name}, MiB", f"{mib:.1f}")) for name, mib in pss_mib.items()),
-        Row(cells=("PSS of all, MiB", f"{sum(pss_mib.values()):.1f}"), bar=f"<= {PSS_MIB_MAX:.0f}"),
+        _at_most("PSS of all, MiB", f"{sum(pss_mib.values()):.1f}", sum(pss_mib.values()), PSS_MIB_MAX),
     )
     notes = (f"{len(latencies)} visits at {RATE_FPS} frames/s of {WIDTH}x{HEIGHT}; {os.cpu_count()} cores",)
     return Table(title="The device", headers=("figure", "measured"), rows=rows, notes=notes)
+
+
+def _at_most(what: str, shown: str, measured: float, most: float) -> Row:
+    return Row(cells=(what, shown), bar=f"<= {most:.0f}", missed=measured > most)
 
 
 # --- code in view to commit -------------------------------------------------------------------------------------------

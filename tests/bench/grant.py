@@ -171,15 +171,20 @@ def table() -> Table:
 
 
 def _row(what: str, result: Spread, bar: str = "") -> Row:
-    return Row(cells=(what, f"{result.median_ms:.3f}", f"{result.p99_ms:.3f}"), bar=bar)
+    missed = bool(bar) and result.median_ms > CPU_MS_MAX
+    return Row(cells=(what, f"{result.median_ms:.3f}", f"{result.p99_ms:.3f}"), bar=bar, missed=missed)
 
 
 def _sync_rows(counts: Counter[str]) -> tuple[Row, ...]:
     log = sum(count for name, count in counts.items() if name.endswith("-wal"))
     others = counts.total() - log
     return (
-        Row(cells=(f"syncs of the log in {SYNCED_GRANTS} grants", str(log), ""), bar=f"= {SYNCED_GRANTS}"),
-        Row(cells=("syncs of anything else", str(others), ""), bar="= 0"),
+        Row(
+            cells=(f"syncs of the log in {SYNCED_GRANTS} grants", str(log), ""),
+            bar=f"= {SYNCED_GRANTS}",
+            missed=log != SYNCED_GRANTS,
+        ),
+        Row(cells=("syncs of anything else", str(others), ""), bar="= 0", missed=others != 0),
     )
 
 

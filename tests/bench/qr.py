@@ -141,8 +141,10 @@ def table(media: Path) -> Table:
 def _row(name: str, result: Score, sizes: dict[str, int], bar: str) -> Row:
     """One reader's line."""
     rates = [f"{100 * result.hits[group] / sizes[group]:.1f} %" for group in SETS]
-    both = f"{100 * sum(result.hits.values()) / sum(sizes.values()):.1f} %"
-    return Row(cells=(name, *rates, both, f"{result.mean_ms:.2f}", f"{result.slowest_ms:.1f}"), bar=bar)
+    rate = 100 * sum(result.hits.values()) / sum(sizes.values())
+    missed = bool(bar) and (round(rate, 1) < RATE_MIN or round(result.mean_ms, 2) > MEAN_MS_MAX)
+    cells = (name, *rates, f"{rate:.1f} %", f"{result.mean_ms:.2f}", f"{result.slowest_ms:.1f}")
+    return Row(cells=cells, bar=bar, missed=missed)
 
 
 def media_folder() -> Path | str:

@@ -2,13 +2,22 @@
 
 from dataclasses import dataclass
 
+MISSED = "MISSED"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One measured thing. `bar` is what it must reach, empty where it is only there to compare with."""
+    """One measured thing. `bar` is what it must reach, empty where it is only there to compare with; `missed` when it
+    did not."""
 
     cells: tuple[str, ...]
     bar: str = ""
+    missed: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """The bar, and whether it was missed."""
+        return f"{self.bar}  {MISSED}" if self.missed else self.bar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +33,7 @@ class Table:
         """Text with aligned columns: the first to the left, figures to the right, the bar last."""
         if not self.rows:
             return "\n".join([self.title, *self.notes])
-        lines = [(*self.headers, "bar"), *((*row.cells, row.bar) for row in self.rows)]
+        lines = [(*self.headers, "bar"), *((*row.cells, row.verdict) for row in self.rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         head, *body = (_aligned(line, widths) for line in lines)
         rule = "  ".join("-" * width for width in widths)

@@ -102,6 +102,7 @@ def test_the_day_begins_at_the_cutoff(local: str, day: str) -> None:
         ("Europe/Rome", 4, date(2026, 11, 20), 24),
         ("America/Havana", 0, date(2026, 3, 8), 23),
         ("Australia/Lord_Howe", 4, date(2026, 10, 3), 23.5),
+        ("Antarctica/Troll", 2, date(2026, 3, 28), 23),
     ],
 )
 def test_a_day_has_the_hours_its_zone_gives_it(zone: str, cutoff: int, day: date, hours: float) -> None:
@@ -111,7 +112,15 @@ def test_a_day_has_the_hours_its_zone_gives_it(zone: str, cutoff: int, day: date
 
 @given(
     st.sampled_from(
-        ["Europe/Rome", "America/New_York", "America/Havana", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC"]
+        [
+            "Europe/Rome",
+            "America/New_York",
+            "America/Havana",
+            "Australia/Lord_Howe",
+            "Asia/Kathmandu",
+            "Antarctica/Troll",
+            "UTC",
+        ]
     ),
     st.integers(0, 12),
     st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - hypothesis adds it

@@ -274,14 +274,26 @@ def test_visits_and_clock_steps_are_noted(world: World) -> None:
     assert kinds == ["visit", "clock"]
 
 
-def test_erased_envelope_keeps_the_chain(world: World) -> None:
+def test_erased_visit_keeps_the_chain(world: World) -> None:
     kiosk = world.add_kiosk("door1")
-    erased = msgspec.structs.replace(kiosk.claim(member_of(1), NOON), salt=None, payload=None)
+    erased = msgspec.structs.replace(kiosk.visit(member_of(1)), salt=None, payload=None)
 
     receipt = world.tell(kiosk, erased, kiosk.claim(member_of(2), NOON))
 
     assert [verdict.outcome for verdict in receipt.verdicts] == [Outcome.NOTED, Outcome.POSTED]
     assert receipt.contiguous == 2
+
+
+def test_claim_whose_payload_was_taken_off_on_the_way_is_heard_when_it_comes_whole(world: World) -> None:
+    kiosk = world.add_kiosk("door1")
+    whole = kiosk.claim(member_of(1), NOON)
+    stripped = msgspec.structs.replace(whole, salt=None, payload=None)
+
+    assert world.judge_one(kiosk, stripped) == (Outcome.REJECTED, Reason.BAD_DIGEST)
+    receipt = world.tell(kiosk, whole)
+
+    assert [verdict.outcome for verdict in receipt.verdicts] == [Outcome.POSTED]
+    assert receipt.contiguous == 1
 
 
 def test_erasure_takes_payload_salt_and_member_and_nothing_else(world: World) -> None:

@@ -315,9 +315,15 @@ def test_repeat_is_recognised_even_of_a_device_that_was_revoked_since() -> None:
 
 def test_what_claims_nothing_is_noted() -> None:
     door = kiosk()
-    erased = msgspec.structs.replace(door.claim(MEMBER, NOON), salt=None, payload=None)
+    erased = msgspec.structs.replace(door.visit(MEMBER), salt=None, payload=None)
 
     assert [judged(said) for said in (door.visit(MEMBER), door.clock_step(NOON), erased)] == [Noted()] * 3
+
+
+def test_a_claim_without_its_payload_waits_for_the_whole_one() -> None:
+    stripped = msgspec.structs.replace(kiosk().claim(MEMBER, NOON), salt=None, payload=None)
+
+    assert judged(stripped) == TurnAway(outcome=Outcome.REJECTED, reason=Reason.BAD_DIGEST)
 
 
 @pytest.mark.parametrize("fault", EnvelopeFault)

@@ -217,3 +217,19 @@ def test_a_greeting_is_not_shown_again_when_something_else_changes(kiosk: Kiosk)
     kiosk.clock.advance(timedelta(seconds=30))
     kiosk.agent.line_down()
     assert kiosk.display.last.name is ScreenName.IDLE
+
+
+def test_a_noted_visit_waits_for_a_budget_that_is_spent_and_then_gets_what_was_promised(tmp_path: Path) -> None:
+    kiosk = Kiosk(tmp_path)
+    kiosk.agent.link_starts()
+    kiosk.agent.line_up()
+    kiosk.learn_all(total=5)
+    assert kiosk.show(card(kiosk.keys, ANNA)).name is ScreenName.NOTED
+    kiosk.agent.tick()
+    kiosk.tell_time()
+    kiosk.agent.tick()
+    assert claims.count_waiting_visits(kiosk.database.connection) == 1
+    kiosk.allot(50, serial=2)
+    kiosk.agent.tick()
+    assert claims.count_waiting_visits(kiosk.database.connection) == 0
+    assert claims.count_claims(kiosk.database.connection, "2026-11-20") == 1

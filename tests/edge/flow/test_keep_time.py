@@ -253,7 +253,7 @@ def test_a_visit_still_waits_when_the_agent_restarts_in_the_same_boot(kiosk: Kio
     assert granted(kiosk) == 1
 
 
-def test_a_visit_that_finds_the_allotment_spent_is_refused(tmp_path: Path) -> None:
+def test_a_visit_that_finds_the_allotment_spent_waits(tmp_path: Path) -> None:
     kiosk = Kiosk(tmp_path)
     kiosk.agent.link_starts()
     kiosk.agent.line_up()
@@ -262,7 +262,7 @@ def test_a_visit_that_finds_the_allotment_spent_is_refused(tmp_path: Path) -> No
     kiosk.show(card(kiosk.keys, BERT))
     say_time_after_asking(kiosk)
     kiosk.agent.tick()
-    assert (granted(kiosk), noted(kiosk)) == (1, 0)
+    assert (granted(kiosk), noted(kiosk)) == (1, 1)
 
 
 def test_a_copy_of_a_phones_code_is_not_noted_as_another_visit(kiosk: Kiosk) -> None:
@@ -273,6 +273,16 @@ def test_a_copy_of_a_phones_code_is_not_noted_as_another_visit(kiosk: Kiosk) -> 
     assert kiosk.show(copied).name is ScreenName.INVALID
     say_time_after_asking(kiosk)
     kiosk.agent.tick()
+    assert granted(kiosk) == 1
+
+
+def test_a_code_that_was_noted_is_not_granted_as_well_once_the_time_is_known(kiosk: Kiosk) -> None:
+    text = Phone(kiosk.keys, ANNA).show(kiosk.clock.instant)
+    assert kiosk.show(text).name is ScreenName.NOTED
+    say_time_after_asking(kiosk)
+    assert kiosk.show(text).name is ScreenName.INVALID  # before the visit is dated
+    kiosk.agent.tick()
+    assert kiosk.show(text).name is ScreenName.COLLECTED
     assert granted(kiosk) == 1
 
 

@@ -162,6 +162,32 @@ def test_a_receipt_not_signed_by_the_cloud_settles_nothing(kiosk: Kiosk) -> None
     assert waiting(kiosk) == 1
 
 
+DAMAGED_ON_THE_WAY = (Reason.BAD_SIGNATURE, Reason.BAD_DIGEST, Reason.MALFORMED)
+
+
+@pytest.mark.parametrize("reason", DAMAGED_ON_THE_WAY)
+def test_a_good_envelope_that_arrived_damaged_is_not_given_up(kiosk: Kiosk, reason: Reason) -> None:
+    grant(kiosk, 2)
+    damaged = Verdict(seq=1, outcome=Outcome.REJECTED, reason=reason)
+    kiosk.tell(receipt(kiosk, 0, damaged, posted(2)))
+    assert waiting(kiosk) == 1
+    assert outcomes(kiosk) == {1: (None, None), 2: ("posted", None)}
+    kiosk.link.sent.clear()
+    wait(kiosk, 6)
+    assert len(kiosk.link.envelopes()) == 1
+    kiosk.tell(receipt(kiosk, 2, posted(1)))
+    assert waiting(kiosk) == 0
+
+
+def test_an_envelope_that_is_damaged_here_is_given_up(kiosk: Kiosk) -> None:
+    grant(kiosk, 2)
+    kiosk.database.connection.execute("UPDATE outbox SET payload = x'00' WHERE seq = 1")
+    damaged = Verdict(seq=1, outcome=Outcome.REJECTED, reason=Reason.BAD_DIGEST)
+    kiosk.tell(receipt(kiosk, 0, damaged))
+    assert waiting(kiosk) == 1
+    assert outcomes(kiosk) == {1: ("rejected", "bad_digest"), 2: (None, None)}
+
+
 def test_what_was_settled_stays_so_after_a_restart(kiosk: Kiosk) -> None:
     grant(kiosk, 4)
     kiosk.tell(receipt(kiosk, 1, posted(1), posted(3)))

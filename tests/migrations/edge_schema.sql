@@ -1,0 +1,138 @@
+-- 0001_initial.sql 097f37b87153f015a051a9b9ea829c95cbc26d462319a9c84dd2d3f5d998ee0c
+
+CREATE TRIGGER claim_is_final BEFORE UPDATE OF claim, member, business_day, campaign, unit, amount, epoch, seq ON claim
+BEGIN
+    SELECT RAISE(ABORT, 'a claim is final');
+END;
+
+CREATE TRIGGER outbox_is_final BEFORE UPDATE OF epoch, seq, header, signature, chain ON outbox
+BEGIN
+    SELECT RAISE(ABORT, 'an envelope is final');
+END;
+
+CREATE TABLE allotment (
+    campaign TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    serial INTEGER NOT NULL,
+    unit TEXT NOT NULL,
+    total INTEGER NOT NULL CHECK (total >= 0),
+    spent INTEGER NOT NULL DEFAULT 0 CHECK (spent BETWEEN 0 AND total),
+    ends_ms INTEGER NOT NULL,
+    PRIMARY KEY (campaign, epoch)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE claim (
+    claim BLOB PRIMARY KEY CHECK (length(claim) = 16),
+    member BLOB NOT NULL,
+    business_day TEXT NOT NULL,
+    campaign TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    amount INTEGER NOT NULL CHECK (amount > 0),
+    reduced INTEGER NOT NULL,
+    means TEXT NOT NULL,
+    granted_ms INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    outcome TEXT,
+    reason TEXT,
+    FOREIGN KEY (epoch, seq) REFERENCES outbox (epoch, seq) DEFERRABLE INITIALLY DEFERRED
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    boot TEXT NOT NULL,
+    monotonic_ns INTEGER NOT NULL,
+    instant_ms INTEGER NOT NULL,
+    high_water_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE denied (
+    member BLOB PRIMARY KEY,
+    serial_floor INTEGER NOT NULL,
+    phones INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE device (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    database BLOB NOT NULL CHECK (length(database) = 16),
+    epoch INTEGER NOT NULL DEFAULT 0 CHECK (epoch >= 0),
+    session INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE feed (
+    name TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    issued_ms INTEGER NOT NULL,
+    current_ms INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
+
+CREATE TABLE outbox (
+    epoch INTEGER NOT NULL,
+    seq INTEGER NOT NULL CHECK (seq > 0),
+    header BLOB NOT NULL,
+    signature BLOB NOT NULL,
+    salt BLOB,
+    payload BLOB,
+    chain BLOB NOT NULL CHECK (length(chain) = 32),
+    written_ms INTEGER,
+    settled INTEGER NOT NULL DEFAULT 0 CHECK (settled IN (0, 1)),
+    PRIMARY KEY (epoch, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE phone_step (
+    member BLOB PRIMARY KEY,
+    step INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE policy (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    version INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE public_key (
+    use TEXT NOT NULL CHECK (use IN ('issuer', 'signer')),
+    key INTEGER NOT NULL,
+    public BLOB NOT NULL CHECK (length(public) = 32),
+    PRIMARY KEY (use, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE revoked_device (
+    device TEXT PRIMARY KEY,
+    since_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE roster (
+    member BLOB PRIMARY KEY,
+    nickname TEXT,
+    language TEXT,
+    balance INTEGER NOT NULL,
+    balance_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE visit (
+    id INTEGER PRIMARY KEY,
+    member BLOB NOT NULL,
+    boot TEXT NOT NULL,
+    monotonic_ns INTEGER NOT NULL,
+    means TEXT NOT NULL,
+    evidence BLOB NOT NULL,
+    step INTEGER,
+    serial INTEGER,
+    epoch INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    became TEXT NOT NULL DEFAULT 'waiting' CHECK (became IN ('waiting', 'claim', 'refused')),
+    reason TEXT
+) STRICT;
+
+CREATE INDEX claim_day ON claim (business_day);
+
+CREATE UNIQUE INDEX claim_envelope ON claim (epoch, seq);
+
+CREATE INDEX claim_unanswered ON claim (member) WHERE outcome IS NULL;
+
+CREATE INDEX outbox_waiting ON outbox (epoch, seq) WHERE settled = 0;
+
+CREATE INDEX visit_waiting ON visit (boot, member) WHERE became = 'waiting';
