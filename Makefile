@@ -15,9 +15,9 @@ cut join:
 	@$(BIN)/doorstep-cloud demo $@
 
 test: setup
-	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 chromium=chromium postgresql=initdb
+	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 chromium=chromium postgresql=initdb strace=strace
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report=term
 
 check:
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .
@@ -25,11 +25,11 @@ check:
 	@$(BIN)/lint-imports --no-cache
 
 bench: setup
-	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 postgresql=initdb
+	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 postgresql=initdb strace=strace
 	@$(BIN)/python -m tests.bench
 
 proof: setup
-	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 postgresql=initdb
+	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 postgresql=initdb strace=strace
 	@$(BIN)/python -m tests.bench.proof
 
 # Neutral by construction: names, versions, markers and hashes; no host (tests/tidy holds it).

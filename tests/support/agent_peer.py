@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import msgspec
 
@@ -110,6 +111,12 @@ class Doorman:
             return False
         return True
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Leaves."""
         if self._conversation is not None:
@@ -155,6 +162,12 @@ class Watcher:
         """Returns once the agent's end is noticed: everything it ever said has been heard then."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._conversation is None, ANSWER_S), "the agent is still there"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Stops watching."""

@@ -178,6 +178,13 @@ class Shop:
         """Whatever runs of the kiosks ends in order."""
         self.children.stop(*(name for name in self.children.running if name.startswith("kiosk-")))
 
+    def mend(self) -> None:
+        """Broker and cloud run, whatever a test did to them."""
+        if not self.cloud.broker.is_up:
+            self.cloud.broker.join()
+        if "cloud" not in self.children.running:
+            self.cloud.serve()
+
     def await_ready(self) -> None:
         """Returns once every kiosk whose agent and link were started has been told all it needs to grant."""
         wait_until(lambda: all(map(_may_grant, self.kiosks)), "the kiosks may grant", START_S)
