@@ -7,7 +7,7 @@ setup:
 	@sh packaging/set_up.sh dev
 
 run: setup
-	@sh packaging/system_packages.sh need mosquitto=mosquitto libzbar0=libzbar.so.0
+	@sh packaging/system_packages.sh need mosquitto=mosquitto want libzbar0=libzbar.so.0
 	@exec $(BIN)/doorstep-cloud demo --host $(HOST) $(DEMO)
 
 # While `make run` runs: take the broker away, and bring it back.
@@ -15,7 +15,7 @@ cut join:
 	@$(BIN)/doorstep-cloud demo $@
 
 test: setup
-	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 chromium=chromium postgresql=initdb strace=strace
+	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 chromium=chromium libatomic1=libatomic.so.1 postgresql=initdb strace=strace
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-report=term
 

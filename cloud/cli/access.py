@@ -1,5 +1,8 @@
 """Keeps the broker's two lists, who may speak and which certificates are void, as the registry has them."""
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -21,17 +24,29 @@ def refresh_access(engine: Engine, keyring: Keyring, place: Place, now: datetime
     The access list cuts a revoked device off at once, in the session it has; the revocation list keeps it from
     opening another. Neither alone is enough.
     """
-    with reading(engine) as connection:
-        devices = active_devices(connection)
-        void = revoked_serials(connection, now)
     files = place.broker_files()
-    files.access_list.parent.mkdir(parents=True, exist_ok=True)
     assert files.revocations is not None, "an installation always has its list"
-    write_atomically(files.revocations, revocation_list(keyring, void, now).decode())
-    write_atomically(files.access_list, render_acl(devices))
+    with _one_at_a_time(files.access_list.parent):
+        with reading(engine) as connection:
+            devices = active_devices(connection)
+            void = revoked_serials(connection, now)
+        write_atomically(files.revocations, revocation_list(keyring, void, now).decode())
+        write_atomically(files.access_list, render_acl(devices))
     pid = broker_pid(place)
     if pid is not None:
         reload(pid)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Nobody else, in this process or another, is between reading the registry and having written the lists.
+
+    Otherwise of two kiosks confirmed at once the list that was read first may be written last, without the other one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lists.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def broker_pid(place: Place) -> int | None:

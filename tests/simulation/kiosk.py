@@ -243,6 +243,7 @@ class Kiosk:
 
     def _boot(self) -> None:
         machine = self._machine
+        self._life += 1  # whatever else was to start it again is too late
         self.screen = self.status = None
         self.database.open(self.random.randbytes(16))
         self.agent = Agent(

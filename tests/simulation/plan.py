@@ -12,6 +12,7 @@ from typing import Final
 from tests.simulation.clock import HOUR, MINUTE, MS, SECOND
 from tests.simulation.prepared import ERAS, KIOSKS_A_STORE, MEMBERS_MAX
 
+DAYS: Final = 3
 CHOSEN: Final = 0.6  # how likely a seed has a given kind of fault at all
 
 
@@ -39,12 +40,13 @@ class Faults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """How often a day the terms and the members change, and whether a kiosk is revoked or a month passes in silence."""
+    """How often a day the terms and the members change, on which day a kiosk is revoked, and how
+    many days pass in silence before the last."""
 
     policies: float = 0.0
     denials: float = 0.0
     leaves: float = 0.0
-    revokes: bool = False
+    revoke_day: int | None = None
     quiet_days: int = 0
 
 
@@ -81,10 +83,10 @@ def draw_plan(seed: int) -> Plan:
         era=random.choice(ERAS),
         kiosks=(random.choice((3, 3, KIOSKS_A_STORE)), random.choice((0, 0, 0, 1))),
         members=members,
-        days=3,
+        days=DAYS,
         visits=random.uniform(1.0, 2.0),
         points=points,
-        reduced_points=random.choice((0, 1, points)),
+        reduced_points=random.choice((0, 1, 1, points)),
         cards_reduced=random.random() < 0.2,
         allotment_points=random.randint(60, 200) * points if generous else random.randint(2, 8) * points,
         budget=10**9 if random.random() < 0.85 else random.randint(50, 300) * points,
@@ -127,7 +129,7 @@ def _draw_changes(random: Random) -> Changes:
         policies=rate(3),
         denials=rate(5),
         leaves=rate(2),
-        revokes=random.random() < 0.1,
+        revoke_day=random.randrange(DAYS) if random.random() < 0.1 else None,
         quiet_days=random.choice((5, 8, 15, 20, 31)) if random.random() < 0.15 else 0,
     )
 

@@ -38,7 +38,7 @@ def test_every_seed_keeps_every_promise_and_meets_its_faults() -> None:
 def test_a_quiet_month_and_a_revoked_kiosk_break_nothing(simulator: Simulator) -> None:
     plans = [draw_plan(seed) for seed in range(2000)]
     quiet = next(plan.seed for plan in plans if plan.changes.quiet_days > 30)
-    revoked = next(plan.seed for plan in plans if plan.changes.revokes)
+    revoked = next(plan.seed for plan in plans if plan.changes.revoke_day == 0)
     assert simulator.run(quiet).faults[Fault.QUIET_WEEKS] == 1
     assert simulator.run(revoked).faults[Fault.REVOCATION] == 1
 

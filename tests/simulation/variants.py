@@ -256,7 +256,7 @@ BROKEN: Final = (
     Broken(
         variant=Variant(name="the screen changes before the commit", parts=_database(LateDatabase)),
         promises=frozenset({"shown is stored"}),
-        within=1,
+        within=3,
     ),
     Broken(
         variant=Variant(name="an allotment is not drawn", parts=_database(UndrawnDatabase)),
@@ -279,7 +279,7 @@ BROKEN: Final = (
             make_worker=lambda prepared, clock: NamingWorker(worker=product_worker(prepared, clock), prepared=prepared),
         ),
         promises=frozenset({"a pair agrees"}),
-        within=1,
+        within=3,
     ),
     Broken(
         variant=_posting(),

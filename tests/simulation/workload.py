@@ -104,7 +104,7 @@ class Workload:
 
     # --- days -------------------------------------------------------------------------------------------------------
 
-    def plan_day(self, start_ns: int) -> None:
+    def plan_day(self, number: int, start_ns: int) -> None:
         """Who comes and what changes within a day from `start_ns`."""
         random, changes = self._random, self._plan.changes
         today = (self._schedule.time.start + timedelta(microseconds=start_ns // 1000)).date()
@@ -118,7 +118,7 @@ class Workload:
         ):
             for _ in range(poisson(random, often)):
                 self._schedule.at(start_ns + random.randrange(DAY), change)
-        if changes.revokes and random.random() < 0.3:
+        if changes.revoke_day == number:
             self._schedule.at(start_ns + random.randrange(DAY), self._revoke)
 
     def _plan_visit(self, person: Person, today: date) -> None:
@@ -211,7 +211,7 @@ class Workload:
         store = random.choice((ROME, YORK))
         with writing(self._prepared.engine) as connection:
             version = self._set_terms(
-                connection, store, campaign, points, random.choice((0, 1, points)), random.random() < 0.3, now
+                connection, store, campaign, points, random.choice((0, 1, 1, points)), random.random() < 0.3, now
             )
         self._schedule.fault(Fault.POLICY_CHANGE, "cloud", f"{store} {version}")
         self._cloud.bring_news_soon()

@@ -185,8 +185,8 @@ class World:
         if quiet_days:
             self._misfortune.plan_quiet(starts[-1], quiet_days)
             starts[-1] += quiet_days * DAY
-        for start_ns in starts:
-            self._workload.plan_day(start_ns)
+        for number, start_ns in enumerate(starts):
+            self._workload.plan_day(number, start_ns)
             self._misfortune.plan_day(start_ns)
         return starts[-1] + DAY
 

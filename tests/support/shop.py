@@ -255,7 +255,16 @@ class Shop:
 
     def settle(self, within_s: float) -> None:
         """Returns once every kiosk is on the line and has a receipt for everything it wrote."""
-        wait_until(lambda: all(map(_is_settled, self.kiosks)), "the kiosks settle", within_s)
+        wait_until(self._is_settled, "the kiosks settle", within_s)
+
+    def _is_settled(self) -> bool:
+        self.assert_all_run()
+        return all(map(_is_settled, self.kiosks))
+
+    def assert_all_run(self) -> None:
+        """No process ended by itself."""
+        ended = self.children.ended()
+        assert ended is None, f"{ended} ended by itself: {self.read_log(ended)[-2000:]}"
 
 
 def _is_settled(kiosk: ShopKiosk) -> bool:
