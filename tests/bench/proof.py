@@ -136,7 +136,8 @@ def _machine() -> str:
         if line.startswith("model name")
     ]
     processor = names[0] if names else platform.machine()
-    return f"{os.cpu_count()} cores of {processor}, Linux {platform.release()}, Python {platform.python_version()}"
+    linux = platform.release().partition("-")[0]
+    return f"{os.cpu_count()} cores of {processor}, Linux {linux}, Python {platform.python_version()}"
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """An entrance whose clock, line and screen are in the test's hand; everything else is the product's own."""
 
 import itertools
+import weakref
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -184,6 +185,7 @@ class Kiosk:
         self._random = Random(seed)
         self.signing_key = Ed25519PrivateKey.from_private_bytes(self._random.randbytes(32))
         self.database = Database(folder / f"{device}.db")
+        weakref.finalize(self, self.database.close)  # from Python 3.13 on, a connection left open is a warning
         self.agent = self._boot()
         self._views = itertools.count()
 

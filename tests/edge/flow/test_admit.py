@@ -164,7 +164,7 @@ def test_without_an_epoch_or_a_policy_the_kiosk_rests(tmp_path: Path) -> None:
     kiosk = Kiosk(tmp_path)
     kiosk.agent.link_starts()
     kiosk.agent.line_up()
-    assert kiosk.show(card(kiosk.keys, ANNA)).name is ScreenName.INVALID  # no issuer key yet: no code is known
+    assert kiosk.show(card(kiosk.keys, ANNA)).name is ScreenName.PAUSED  # no issuer key yet: no code is known
 
 
 def test_with_the_time_unknown_the_visit_is_noted_and_becomes_a_claim_of_its_day(tmp_path: Path) -> None:

@@ -432,6 +432,7 @@ def test_before_the_epoch_the_kiosk_rests_and_asks_for_it(tmp_path: Path) -> Non
     keys = kiosk.keys
     issuer = IssuerKey(key=1, public=keys.issuer.public_key().public_bytes_raw())
     signer = SignerKey(key=1, public=keys.signer.public_key().public_bytes_raw())
+    assert kiosk.show(card(keys, ANNA)).name is ScreenName.PAUSED  # no keys: good and bad codes look the same
     kiosk.tell(keys_of(issuer, signers=(signer,), version=1, issued_ms=now_ms(kiosk)))
     kiosk.tell_time()
     assert kiosk.show(card(keys, ANNA)).name is ScreenName.PAUSED  # no policy

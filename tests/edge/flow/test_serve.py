@@ -363,7 +363,7 @@ def raw_bytes(*parts: bytes) -> bytes:
         raw_bytes(b"\xc1"),
         raw_bytes(b"\x81\xa4type\xa7nothing"),
         raw_bytes(b"\x81\xa4type\xa5codes"),
-        raw_bytes(b"\x82\xa4type\xa6vision\xa1x" + b"\x91" * 5000 + b"\xc0"),
+        raw_bytes(b"\x82\xa4type\xa6vision\xa1x" + b"\x91" * 50_000 + b"\xc0"),
         raw_bytes(b"\x81\xa4type\xa6visio\xff"),
         raw_bytes(msgspec.msgpack.encode(WebHello()), b"\xc1"),
     ],
