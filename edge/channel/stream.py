@@ -60,6 +60,10 @@ class Channel(Generic[Incoming]):
         except UNREADABLE as nonsense:
             raise ChannelBroken("not one of our messages") from nonsense
 
+    def abort(self) -> None:
+        """Ends the connection at once; whoever waits in `receive` hears that the peer is gone."""
+        self._writer.transport.abort()
+
     async def close(self) -> None:
         """Closes after what was queued is written, or at once when the peer does not read it in time."""
         self._writer.close()

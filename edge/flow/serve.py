@@ -103,6 +103,7 @@ class AgentServer:
         self._watchdog = watchdog
         self._path = path
         self._handlers: set[asyncio.Task[None]] = set()
+        self._channels: set[Channel[ToAgent]] = set()
         self._unstored: deque[tuple[Channel[ToAgent], Heard]] = deque(maxlen=UNSTORED_MAX)
 
     async def serve(self) -> None:
@@ -120,8 +121,9 @@ class AgentServer:
                 await asyncio.sleep(TICK_S)
         finally:
             server.close()
-            for handler in self._handlers:
-                handler.cancel()
+            # Not cancelled: a handler that is just closing would pass it on, and Python 3.11's streams report that.
+            for channel in self._channels:
+                channel.abort()
             await asyncio.gather(*self._handlers, return_exceptions=True)
             self._path.unlink(missing_ok=True)
 
@@ -130,6 +132,7 @@ class AgentServer:
         assert handler is not None
         self._handlers.add(handler)
         channel = agent_side(reader, writer)
+        self._channels.add(channel)
         try:
             while True:
                 self._handle(channel, await channel.receive())
@@ -137,11 +140,10 @@ class AgentServer:
             log.debug("a process disconnected")
         except StorageFault as fault:
             log.error("a process was sent away: %s", fault)
-        except asyncio.CancelledError:  # serving ends; passed on, Python 3.11's streams would report it as a fault
-            log.debug("a process was left")
         finally:
             self._left(channel)
             await channel.close()
+            self._channels.discard(channel)
             self._handlers.discard(handler)
 
     def _left(self, channel: Channel[ToAgent]) -> None:
