@@ -1,12 +1,11 @@
 """`python -m tests.simulation --seeds A..B` runs many worlds; `--seed N` replays one and tells every step."""
 
 import argparse
-import logging
 import sys
 import time
 from collections.abc import Sequence
 
-from tests.simulation.campaign import report, run_seeds
+from tests.simulation.campaign import report, run_seeds, unlogged
 from tests.simulation.world import Outcome, SimulationFailed, Simulator
 
 
@@ -40,10 +39,9 @@ def parse_seeds(text: str) -> range:
 
 
 def _replay(seed: int, steps: int | None) -> Outcome:
-    with Simulator() as simulator:
+    with unlogged(), Simulator() as simulator:
         return simulator.run(seed, steps=steps, echo=True)
 
 
 if __name__ == "__main__":
-    logging.disable(logging.CRITICAL)  # what the product logs of its faults is not what is looked for here
     sys.exit(main(sys.argv[1:]))

@@ -2,8 +2,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 
 from tests.simulation.trace import Fault
@@ -22,14 +23,19 @@ def run_seeds(seeds: Sequence[int], *, steps: int | None = None, jobs: int = 1) 
 
 
 def _run_share(seeds: Sequence[int], steps: int | None) -> list[Outcome]:
-    """The outcomes of these seeds. What the product logs of its faults is not what is looked for here."""
-    logged = logging.root.manager.disable
+    with unlogged(), Simulator() as simulator:
+        return [simulator.run(seed, steps=steps) for seed in seeds]
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """What the product logs of its faults is not what is looked for here."""
+    before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with Simulator() as simulator:
-            return [simulator.run(seed, steps=steps) for seed in seeds]
+        yield
     finally:
-        logging.disable(logged)
+        logging.disable(before)
 
 
 def report(outcomes: Sequence[Outcome], took_s: float) -> list[str]:

@@ -25,6 +25,8 @@ from tests.simulation.kiosk import Kiosk, claim_of
 from tests.simulation.workload import Known
 
 GRANT = "grant_daily"
+DRIFT_MS = 120_000  # of a week that was counted on by uptime
+CLOCK_SLACK_MS = 36 * 3_600_000  # what the cloud forgives a clock, written down once more
 MEMBER_AVAILABLE, CAMPAIGN_BUDGET = 2110, 2010
 
 
@@ -162,7 +164,8 @@ class Checkers:
     def _read_envelopes(self) -> None:
         rows = self._cloud.execute(
             "SELECT rowid, device, epoch, seq, store, kind, business_day, member, claim, amount, outcome, reason,"
-            " chain, header, signature, salt, payload FROM envelope WHERE rowid > ? ORDER BY rowid",
+            " chain, header, signature, salt, payload, wall_ms,"
+            " recorded_us FROM envelope WHERE rowid > ? ORDER BY rowid",
             (self.seen.envelope_row,),
         )
         for row in rows:
@@ -184,7 +187,8 @@ class Checkers:
                         raise Violation("a pair agrees", f"claim {claim.hex()} was noted and not posted")
                 case Outcome.REJECTED | Outcome.QUARANTINED:
                     said = Envelope(header=row[13], signature=row[14], salt=row[15], payload=row[16])
-                    self._edge_could_not_know(device, said, f"{device} {epoch}/{seq}", Reason(reason))
+                    ahead_ms = (row[17] or 0) - row[18] // 1000
+                    self._edge_could_not_know(device, said, f"{device} {epoch}/{seq}", Reason(reason), ahead_ms)
 
     def _is_the_kiosks(self, device: str, epoch: int, seq: int, chain: bytes) -> None:
         kiosk = self._kiosk(device)
@@ -199,22 +203,23 @@ class Checkers:
         self.seen.posted[claim] = posted
         self.seen.days[day] = claim
 
-    def _edge_could_not_know(self, device: str, said: Envelope, where: str, reason: Reason) -> None:
+    def _edge_could_not_know(self, device: str, said: Envelope, where: str, reason: Reason, ahead_ms: int) -> None:
         """The pair assertion: what the edge granted under its policy is refused only for what it could not know.
 
         These facts are: the device was revoked, the member has left, the credential was denied after the deny list
-        that the kiosk held. Nothing else may part the two halves.
+        that the kiosk held, the clock that the machine vouched for was days ahead (the envelope's by `ahead_ms`).
+        Nothing else may part the two halves.
         """
         kiosk = self._kiosk(device)
         opened = open_envelope(said, DeviceId(device), kiosk.identity.signing_key.public_key())
         if isinstance(opened, EnvelopeFault) or not isinstance(opened.fact, ClaimMade):
             is_excused = reason is Reason.DEVICE_REVOKED and kiosk.is_revoked
         else:
-            is_excused = self._is_excused(kiosk, opened.fact, reason)
+            is_excused = self._is_excused(kiosk, opened.fact, reason, ahead_ms)
         if not is_excused:
             raise Violation("a pair agrees", f"{where} was refused as {reason}, which the kiosk could know")
 
-    def _is_excused(self, kiosk: Kiosk, claim: ClaimMade, reason: Reason) -> bool:
+    def _is_excused(self, kiosk: Kiosk, claim: ClaimMade, reason: Reason, ahead_ms: int) -> bool:
         member = MemberId(claim.member)
         match reason:
             case Reason.DEVICE_REVOKED:
@@ -224,8 +229,9 @@ class Checkers:
             case Reason.DENIED_CREDENTIAL:
                 # A visit was judged by an older list than the one held when it was dated.
                 held = None if claim.noted_seq else self._deny_versions.get((kiosk.identity.device, claim.claim))
-                denials = self.known.denials.get(member, [])
-                return any(held is None or denial.version > held for denial in denials)
+                return any(held is None or version > held for version in self.known.denials.get(member, []))
+            case Reason.WRONG_DAY:
+                return CLOCK_SLACK_MS < ahead_ms <= kiosk.clock.ahead_ms + DRIFT_MS
             case _:
                 return False
 
@@ -268,6 +274,12 @@ class Checkers:
         query = "SELECT count(*) FROM outbox WHERE settled = 0"
         return sum(kiosk.observer.execute(query).fetchone()[0] for kiosk in self.kiosks if not kiosk.is_revoked)
 
+    def has_settled(self) -> None:
+        """Nothing waits."""
+        waiting = self.count_waiting()
+        if waiting:
+            raise Violation("all settles", f"{waiting} envelopes wait with nothing in the way")
+
     def gives(self, kiosk: Kiosk, allotment_points: int) -> None:
         """The kiosk greeted the member who stands before it, unless the merchant left nothing to give."""
         body = self._cloud.execute(
@@ -292,9 +304,7 @@ class Checkers:
 
     def look_at_the_end(self) -> None:
         """All has settled: every claim shown is posted once, and members hold exactly the points of what was posted."""
-        waiting = self.count_waiting()
-        if waiting:
-            raise Violation("all settles", f"{waiting} envelopes wait with nothing in the way")
+        self.has_settled()
         if self.seen.granted != {claim: posted.amount for claim, posted in self.seen.posted.items()}:
             raise Violation("posted once", "what the cloud said it posted is not what the ledger holds")
         for kiosk in self.kiosks:

@@ -32,7 +32,8 @@ class VirtualTime:
 class MachineClock:
     """A kiosk's clocks: uptime since its boot at a rate of its own, and a system clock that may be off by anything.
 
-    `wall_off_ms` is how far the system clock is ahead of the true time; `kernel_synced` and `battery` as in RawTime.
+    `wall_off_ms` is how far the system clock is ahead of the true time, `ahead_ms` how far it was at most when anybody
+    looked; `kernel_synced` and `battery` as in RawTime.
     """
 
     def __init__(self, time: VirtualTime, random: Random) -> None:
@@ -43,6 +44,7 @@ class MachineClock:
         self._first_ns = 0
         self._drift_ppm = random.randint(-DRIFT_PPM_MAX, DRIFT_PPM_MAX)
         self.wall_off_ms = 0
+        self.ahead_ms = 0
         self.kernel_synced = False
         self.battery = random.random() < 0.2
         self.boot()
@@ -64,6 +66,7 @@ class MachineClock:
 
     def read(self) -> RawTime:
         """All clocks."""
+        self.ahead_ms = max(self.ahead_ms, self.wall_off_ms)
         return RawTime(
             boot=f"boot-{self._boots}",
             monotonic_ns=self.monotonic_ns,

@@ -15,6 +15,7 @@ from tests.simulation.trace import Fault
 from tests.simulation.workload import RUSH_HOURS
 
 OFF_NS = (2 * SECOND, 40 * MINUTE)
+BACK_NS = (2 * SECOND, 2 * MINUTE)
 CUT_OFF_NS = (30 * SECOND, 10 * HOUR)
 BLACK_HOLE_NS = (10 * SECOND, 5 * MINUTE)
 FULL_NS = (10 * SECOND, 30 * MINUTE)
@@ -51,6 +52,7 @@ class Misfortune:
                 (faults.kernel_times, self._set_kernel_time),
             ):
                 self._plan_kind(start_ns, rate, partial(happen, kiosk))
+        self._plan_kind(start_ns, faults.blackouts, self._black_out)
         self._plan_kind(start_ns, faults.broker_empties, self._empty_broker)
         self._plan_kind(start_ns, faults.cloud_aways, lambda: self._cloud.leave(self._between(AWAY_NS)))
 
@@ -133,6 +135,15 @@ class Misfortune:
             kiosk.lose_power("while idle", off_ns=self._between(OFF_NS))
         else:
             kiosk.fuse.arm(self._random.randrange(OPERATIONS_MAX))
+
+    def _black_out(self) -> None:
+        """A shop goes dark. Its kiosks are soon back, the line only later: nobody can tell them the time."""
+        store = self._random.choice(self._kiosks).identity.store
+        self._schedule.fault(Fault.BLACKOUT, store, "")
+        for kiosk in self._kiosks:
+            if kiosk.identity.store == store and kiosk.is_on:
+                self._cut_off(kiosk, CUT_OFF_NS)
+                kiosk.lose_power("in the dark", off_ns=self._between(BACK_NS))
 
     def _kill(self, kiosk: Kiosk) -> None:
         if kiosk.is_on:

@@ -12,7 +12,7 @@ from edge.db.database import Database
 from edge.errors import StorageFull
 from edge.flow.agent import Agent
 from edge.flow.entrance import Entrance
-from edge.ports import Display, Link
+from edge.ports import Link
 from shared.topics import Down, Up
 from tests.simulation.clock import HOUR, MINUTE, SECOND, MachineClock
 from tests.simulation.network import Broker
@@ -78,7 +78,6 @@ class Parts:
 
     database: Callable[[Path, Fuse], Database] = FusedDatabase
     link: Callable[["Kiosk", Link], Link] = lambda kiosk, line: line
-    display: Callable[["Kiosk", Display], Display] = lambda kiosk, glass: glass
 
 
 @dataclass(slots=True, kw_only=True)
@@ -207,7 +206,7 @@ class Kiosk:
         self.is_cut_off = self.is_shut_out
         self._never_rests = True
         if self.agent is None:
-            self._boot()
+            self._reboot()
         self.seek_line()
         self._tick_soon()
 
@@ -231,10 +230,10 @@ class Kiosk:
         self._machine.schedule.fault(fault, self.name, point)
         self._life += 1
         self.agent = None
-        self._will = None
         if self.line.is_up:
             self.line.is_up = False
-            self._machine.broker.disconnect(self.identity.device, None)
+            self._machine.broker.disconnect(self.identity.device, self._will)
+        self._will = None
         self.database.close()
 
     def _reboot(self) -> None:
@@ -254,7 +253,7 @@ class Kiosk:
                 database=self.database,
                 clock=self.clock,
                 link=machine.parts.link(self, self.line),
-                display=machine.parts.display(self, self.glass),
+                display=self.glass,
                 random_bytes=self.random.randbytes,
                 random_unit=self.random.random,
                 software="simulated",

@@ -35,13 +35,16 @@ class Faults:
     clock_steps: float = 0.0
     kernel_times: float = 0.0
     broker_empties: float = 0.0
+    blackouts: float = 0.0
     cloud_aways: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """How often a day the terms and the members change, on which day a kiosk is revoked, and how
-    many days pass in silence before the last."""
+    """How often a day the terms and the members change.
+
+    `revoke_day` is when a kiosk is revoked, None for never; `quiet_days` pass in silence before the last day.
+    """
 
     policies: float = 0.0
     denials: float = 0.0
@@ -52,8 +55,11 @@ class Changes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One world. `kiosks` are how many in each store; `visits` how often a member comes a day; `cloud_wait_ns` and
-    `news_wait_ns` how long the cloud lets messages and news gather at most."""
+    """One world.
+
+    `kiosks` are how many in each store; `visits` how often a member comes a day; `cloud_wait_ns` and `news_wait_ns` how
+    long the cloud lets messages and news gather at most.
+    """
 
     seed: int
     era: datetime
@@ -77,7 +83,7 @@ def draw_plan(seed: int) -> Plan:
     random = Random(f"plan {seed}")
     members = int(50 * (MEMBERS_MAX / 50) ** random.random())
     points = random.choice((5, 10, 20))
-    generous = random.random() < 0.85
+    generous = random.random() < 0.9
     return Plan(
         seed=seed,
         era=random.choice(ERAS),
@@ -86,10 +92,10 @@ def draw_plan(seed: int) -> Plan:
         days=DAYS,
         visits=random.uniform(1.0, 2.0),
         points=points,
-        reduced_points=random.choice((0, 1, 1, points)),
+        reduced_points=random.choice((0, 1, 1, 1, points)),
         cards_reduced=random.random() < 0.2,
-        allotment_points=random.randint(60, 200) * points if generous else random.randint(2, 8) * points,
-        budget=10**9 if random.random() < 0.85 else random.randint(50, 300) * points,
+        allotment_points=random.randint(100, 400) * points if generous else random.randint(2, 8) * points,
+        budget=10**9 if random.random() < 0.9 else random.randint(200, 1500) * points,
         cloud_wait_ns=random.choice((20 * MS, 10 * SECOND, 10 * SECOND, 20 * SECOND, 20 * SECOND, 30 * SECOND)),
         news_wait_ns=random.choice((2 * MINUTE, 20 * MINUTE, 2 * HOUR)),
         faults=_draw_faults(random),
@@ -117,6 +123,7 @@ def _draw_faults(random: Random) -> Faults:
         clock_steps=rate(2),
         kernel_times=rate(0.5),
         broker_empties=rate(1),
+        blackouts=rate(1.5),
         cloud_aways=rate(2),
     )
 

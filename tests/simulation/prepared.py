@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from cloud.catalogue.actions import create_merchant, create_programme, create_store, create_tenant
 from cloud.catalogue.rules import Merchant, Programme, Store
@@ -30,7 +30,7 @@ from cloud.members.actions import Issuer, Joining, PrintedCard, certify_phone, i
 from cloud.members.rules import Channel, ConsentWords, Language
 from edge.db.database import load_migrations, migrate
 from shared.answers import ROOT_SIGNER, IssuerKey, KeyPage, SignerKey, sign_answer
-from shared.business_day import milliseconds
+from shared.business_day import StoreCalendar, milliseconds
 from shared.consent import DataLevel
 from shared.ids import DeviceId, MemberId, StoreId, TenantId
 from shared.provisioning import ClaimCode
@@ -40,6 +40,10 @@ TENANT: Final = TenantId("acme")
 PROGRAMME: Final = "club"
 UNIT: Final = "PT:consumption"
 ROME, YORK = StoreId("rome-1"), StoreId("york-1")
+CALENDARS: Final = {
+    ROME: StoreCalendar(zone="Europe/Rome", cutoff_hour=4),
+    YORK: StoreCalendar(zone="America/New_York", cutoff_hour=2),  # the hour that comes twice, or not at all
+}
 KIOSKS_A_STORE: Final = 4
 MEMBERS_MAX: Final = 300
 STRANGERS: Final = 2 * KIOSKS_A_STORE  # who have joined and come to no door before the end
@@ -108,10 +112,8 @@ class Prepared:
         self._keep(self._empty)
         self._towns: dict[datetime, Town] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
+    def close(self) -> None:
+        """The folder is gone."""
         self.engine.dispose()
         self._folder.cleanup()
 
@@ -209,15 +211,15 @@ def _settle_town(
     create_tenant(connection, TENANT, "Acme", _fixed_bytes("naming"), now)
     create_merchant(connection, merchant, now)
     create_programme(connection, programme, now)
-    for id, zone, cutoff_hour in ((ROME, "Europe/Rome", 4), (YORK, "America/New_York", 0)):
+    for id, calendar in CALENDARS.items():
         store = Store(
             id=id,
             tenant=TENANT,
             merchant=merchant.id,
             programme=PROGRAMME,
-            name=f"Acme {zone.partition('/')[2]}".replace("_", " "),
-            zone=zone,
-            cutoff_hour=cutoff_hour,
+            name=f"Acme {id}",
+            zone=calendar.zone,
+            cutoff_hour=calendar.cutoff_hour,
         )
         assert create_store(connection, store, now) == store
     numbers = itertools.count()
@@ -276,9 +278,3 @@ def join_member(connection: Connection, issuer: Issuer, number: int, now: dateti
     certificate = certify_phone(connection, issuer, TENANT, id, public_key=_raw(key), now=now)
     assert isinstance(certificate, bytes)
     return Credentials(member=id, card=card.text, phone=PhoneKey(key=key, certificate=certificate))
-
-
-def sqlite_engine_path(engine: Engine) -> Path:
-    """The file behind an SQLite engine."""
-    assert engine.url.database is not None
-    return Path(engine.url.database)

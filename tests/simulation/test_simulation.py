@@ -9,28 +9,28 @@ from collections.abc import Iterator
 import pytest
 
 from tests.simulation.__main__ import main, parse_seeds
-from tests.simulation.campaign import run_seeds
+from tests.simulation.campaign import run_seeds, unlogged
 from tests.simulation.plan import draw_plan
 from tests.simulation.trace import Fault
 from tests.simulation.world import Outcome, Simulator
 
 SEEDS = range(1000, 1025)
+STEPS = 2500  # a day or two of each; whole seeds are run below and, by the thousand, with the command
 BITING = frozenset(Fault) - {Fault.QUIET_WEEKS, Fault.REVOCATION}
 """What so many seeds must have met; a month of silence and a revoked kiosk are drawn too seldom to be sure of."""
 
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    with Simulator() as made:
+    with unlogged(), Simulator() as made:
         yield made
 
 
 @pytest.mark.timeout(300)
 def test_every_seed_keeps_every_promise_and_meets_its_faults() -> None:
-    outcomes = run_seeds(SEEDS, jobs=2)
+    outcomes = run_seeds(SEEDS, steps=STEPS, jobs=2)
     assert [one.seed for one in outcomes] == list(SEEDS)
     assert sum((one.faults for one in outcomes), Counter[Fault]()).keys() >= BITING
-    assert all(one.days >= 3 for one in outcomes)
     assert sum(one.claims for one in outcomes) >= 40 * len(outcomes)
     assert sum(one.posted for one in outcomes) >= 30 * len(outcomes)
 
@@ -40,7 +40,9 @@ def test_a_quiet_month_and_a_revoked_kiosk_break_nothing(simulator: Simulator) -
     quiet = next(plan.seed for plan in plans if plan.changes.quiet_days > 30)
     revoked = next(plan.seed for plan in plans if plan.changes.revoke_day == 0)
     assert simulator.run(quiet).faults[Fault.QUIET_WEEKS] == 1
-    assert simulator.run(revoked).faults[Fault.REVOCATION] == 1
+    whole = simulator.run(revoked)
+    assert whole.faults[Fault.REVOCATION] == 1
+    assert whole.days >= 3
 
 
 def test_a_seed_replays_exactly(simulator: Simulator) -> None:

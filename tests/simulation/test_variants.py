@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.simulation.campaign import unlogged
 from tests.simulation.variants import BROKEN, Broken
 from tests.simulation.world import SimulationFailed, Simulator
 
 
 @pytest.fixture(scope="module")
 def simulator() -> Iterator[Simulator]:
-    with Simulator() as made:
+    with unlogged(), Simulator() as made:
         yield made
 
 

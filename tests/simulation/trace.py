@@ -22,6 +22,7 @@ class Fault(StrEnum):
     CLOUD_CUT_BEFORE_COMMIT = "cloud_cut_before_commit"
     CLOUD_CUT_AFTER_COMMIT = "cloud_cut_after_commit"
     POWER_CUT = "power_cut"
+    BLACKOUT = "blackout"
     PROCESS_KILLED = "process_killed"
     LINK_KILLED = "link_killed"
     DISK_FULL = "disk_full"

@@ -270,7 +270,7 @@ BROKEN: Final = (
     ),
     Broken(
         variant=Variant(name="an envelope is sent once", parts=_once),
-        promises=frozenset({"all settles"}),
+        promises=frozenset({"all settles", "peace restores it"}),
         within=5,
     ),
     Broken(

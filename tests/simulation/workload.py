@@ -17,8 +17,6 @@ from sqlalchemy import Connection, select
 from cloud.campaigns.actions import create_campaign
 from cloud.campaigns.rules import Campaign
 from cloud.catalogue.actions import set_daily_reward
-from cloud.catalogue.queries import store_by_id
-from cloud.catalogue.rules import Store
 from cloud.devices.actions import revoke_device
 from cloud.kit.database import writing
 from cloud.members import actions as members
@@ -31,7 +29,7 @@ from tests.simulation.clock import DAY, HOUR, SECOND
 from tests.simulation.cloud import Cloud
 from tests.simulation.kiosk import Kiosk
 from tests.simulation.plan import Plan, poisson
-from tests.simulation.prepared import ROME, TENANT, UNIT, WORDS, YORK, Credentials, PhoneKey, Prepared
+from tests.simulation.prepared import CALENDARS, ROME, TENANT, UNIT, WORDS, YORK, Credentials, PhoneKey, Prepared
 from tests.simulation.schedule import Schedule
 from tests.simulation.trace import Fault
 
@@ -53,18 +51,14 @@ class Person:
     seen_code: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Denial:
-    """Credentials of a member that were denied, and the version of the deny list that first says so."""
-
-    version: int
-
-
 @dataclass(slots=True, kw_only=True)
 class Known:
-    """What the cloud was told and a kiosk learns later: denials by member, members who left."""
+    """What the cloud was told and a kiosk learns later.
 
-    denials: dict[MemberId, list[Denial]] = field(default_factory=dict)
+    `denials` are the versions of the deny list in which something of the member's was denied; `left` are those gone.
+    """
+
+    denials: dict[MemberId, list[int]] = field(default_factory=dict)
     left: set[MemberId] = field(default_factory=set)
 
 
@@ -128,12 +122,12 @@ class Workload:
             store = YORK if store == ROME else ROME
         if not self._doors[store]:
             return
-        zone, cutoff_hour = ("Europe/Rome", 4) if store == ROME else ("America/New_York", 0)
+        calendar = CALENDARS[store]
         if random.random() < 0.04:
-            local_s = cutoff_hour * 3600 + random.randint(-900, 900)
+            local_s = calendar.cutoff_hour * 3600 + random.randint(-900, 900)
         else:
             local_s = int((random.choice(RUSH_HOURS) + random.gauss(0, RUSH_SPREAD_H)) * 3600)
-        midnight = datetime.combine(today, time(), tzinfo=ZoneInfo(zone))
+        midnight = datetime.combine(today, time(), tzinfo=ZoneInfo(calendar.zone))
         start = self._schedule.time.start
         when_ns = int((midnight.timestamp() - start.timestamp() + local_s) * 1e9) + random.randrange(SECOND)
         door = random.choice(self._doors[store])
@@ -211,7 +205,7 @@ class Workload:
         store = random.choice((ROME, YORK))
         with writing(self._prepared.engine) as connection:
             version = self._set_terms(
-                connection, store, campaign, points, random.choice((0, 1, 1, points)), random.random() < 0.3, now
+                connection, store, campaign, points, random.choice((0, 1, 1, 1, points)), random.random() < 0.3, now
             )
         self._schedule.fault(Fault.POLICY_CHANGE, "cloud", f"{store} {version}")
         self._cloud.bring_news_soon()
@@ -236,7 +230,6 @@ class Workload:
             now=now,
         )
         assert isinstance(made, Policy)
-        assert isinstance(store_by_id(connection, store), Store)
         return made.version
 
     def _deny(self) -> None:
@@ -280,7 +273,7 @@ class Workload:
         query = select(c.deny_version).where(c.tenant == TENANT, c.id == member)
         version = connection.execute(query).scalar()
         if version is not None:
-            self.known.denials.setdefault(member, []).append(Denial(version=version))
+            self.known.denials.setdefault(member, []).append(version)
 
     def _revoke(self) -> None:
         """A kiosk is revoked; some minutes later the broker shuts it out as well."""

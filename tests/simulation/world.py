@@ -22,7 +22,7 @@ from tests.simulation.schedule import Schedule
 from tests.simulation.trace import Fault, Trace
 from tests.simulation.workload import Workload
 
-LOOK_EVERY, CHAINS_EVERY, VERIFY_EVERY = 64, 512, 2048  # steps
+LOOK_EVERY, CHAINS_EVERY, VERIFY_EVERY, SETTLED_EVERY = 64, 512, 2048, 16  # steps
 SETTLE_NS = 3 * HOUR  # the longest pause of a kiosk between two tries is five minutes
 ASK_NS = 12 * MINUTE  # a kiosk says every ten minutes what it holds, and is told what it lacks
 
@@ -42,12 +42,11 @@ def product_worker(prepared: Prepared, clock: Callable[[], datetime]) -> Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """The product, or the product with one thing wrong. `faults` exchanges a seed's faults for other ones."""
+    """The product, or the product with one thing wrong."""
 
     name: str = "product"
     make_worker: MakeWorker = product_worker
     parts: Callable[[Prepared], Parts] = lambda prepared: Parts()
-    faults: Callable[[Plan], Plan] = lambda plan: plan
 
 
 PRODUCT = Variant()
@@ -97,13 +96,13 @@ class Simulator:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.prepared.__exit__(*exc)
+        self.prepared.close()
 
     def run(self, seed: int, *, steps: int | None = None, variant: Variant = PRODUCT, echo: bool = False) -> Outcome:
         """What the seed's world did. Raises: SimulationFailed."""
         trace = Trace(echo=echo)
         self.fuse.disarm()
-        world = World(self, variant.faults(draw_plan(seed)), trace, variant)
+        world = World(self, draw_plan(seed), trace, variant)
         try:
             return world.run(steps)
         except Exception as error:  # whatever the product raises here is a finding, and is told with its seed
@@ -212,22 +211,20 @@ class World:
         until_ns = self.schedule.time.now_ns + SETTLE_NS
         while self.schedule.run_next(until_ns):
             self._look()
-            if self.schedule.steps % LOOK_EVERY == 0 and self._checkers.count_waiting() == 0:
+            if self.schedule.steps % SETTLED_EVERY == 0 and self._checkers.count_waiting() == 0:
                 return
+        self._checkers.has_settled()
 
     def _greet_strangers(self) -> None:
         """In peace every kiosk gives: nothing that happened before may leave it unable to."""
-        self._run_for(ASK_NS)
+        until_ns = self.schedule.time.now_ns + ASK_NS
+        while self.schedule.run_next(until_ns):
+            self._look()
         for kiosk, stranger in zip(self._kiosks, reversed(self._town.people), strict=False):
             if not kiosk.is_revoked:
                 kiosk.see((stranger.card,))
                 self._checkers.gives(kiosk, self._plan.allotment_points)
-        self._run_for(ASK_NS)
-
-    def _run_for(self, span_ns: int) -> None:
-        until_ns = self.schedule.time.now_ns + span_ns
-        while self.schedule.run_next(until_ns):
-            self._look()
+        self._settle()
 
     def _outcome(self) -> Outcome:
         return Outcome(
