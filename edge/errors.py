@@ -10,6 +10,7 @@ EdgeFault
 ├── StorageFault
 │   ├── StorageFull         the disk has no room for another commit
 │   └── StorageDamaged      the database does not hold what it should
+├── ModelUnusable           the weights of a network are missing, not the ones we know, or answer garbage
 ├── ProvisioningFailed      the cloud did not accept this device
 └── SettingsWrong           a setting is missing or cannot be used
 """
@@ -68,6 +69,15 @@ class StorageFull(StorageFault):
 
 class StorageDamaged(StorageFault):
     """The database does not hold what it should."""
+
+
+class ModelUnusable(EdgeFault):
+    """The weights of a network are missing, are not the ones we know, or answer garbage."""
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file = file
+        self.reason = reason
 
 
 class ProvisioningFailed(EdgeFault):

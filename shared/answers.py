@@ -13,6 +13,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec import Meta
 
+from shared.biometrics import WRAP_BYTES_MAX, GroupKey, Member, SealedTemplate
 from shared.decoding import UNREADABLE
 from shared.policy import Policy
 from shared.signing import is_signed_by, sign
@@ -23,6 +24,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 """A whole number that every database and JSON hold exactly; a signed answer with another is not read."""
 
 PAGE_ENTRIES_MAX = 1000  # roster entries a page: about 90 kB
+TEMPLATE_ENTRIES_MAX = 400  # sealed templates a page: about 150 kB
 
 
 class Outcome(StrEnum):
@@ -123,6 +125,8 @@ class FeedName(StrEnum):
     DENY = "deny"
     REVOCATIONS = "revocations"
     ROSTER = "roster"
+    GROUP = "group"
+    TEMPLATES = "templates"
 
 
 class IssuerKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +144,10 @@ class SignerKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RosterEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """What a kiosk may know of a member. With `removed` it must forget the member."""
+    """What a kiosk may know of a member. With `removed` it must forget the member.
+
+    `face_text` is the version of the biometric text whose consent is in force, None when there is none.
+    """
 
     member: bytes
     nickname: str | None = None
@@ -148,6 +155,7 @@ class RosterEntry(msgspec.Struct, frozen=True, kw_only=True):
     balance: Count = 0
     balance_ms: Count = 0
     removed: bool = False
+    face_text: Count | None = None
 
 
 class DenyEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,7 +228,44 @@ class RosterPage(msgspec.Struct, frozen=True, kw_only=True, tag="roster"):
     entries: tuple[RosterEntry, ...]
 
 
-Page = KeyPage | PolicyPage | DenyPage | RevocationPage | RosterPage
+class GroupPage(msgspec.Struct, frozen=True, kw_only=True, tag="group"):
+    """The store's group of kiosks as the cloud carries it, for the kiosk that reads; always whole.
+
+    `key` names the group's secret, None when no kiosk made one yet. `kiosks` of the store that are not revoked. `wrap`
+    holds the secret for the reader, None when nobody wrapped it to this kiosk yet.
+    """
+
+    base: Count
+    version: Count
+    more: bool
+    issued_ms: Count
+    key: GroupKey | None
+    kiosks: tuple[str, ...]
+    wrap: Annotated[bytes, Meta(max_length=WRAP_BYTES_MAX)] | None
+
+
+class TemplateEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A member's sealed template, or None: it must be forgotten."""
+
+    member: Member
+    template: SealedTemplate | None
+
+
+class TemplatePage(msgspec.Struct, frozen=True, kw_only=True, tag="templates"):
+    """Changes of the store's sealed templates from `base` to `version`; `reset` forgets all of them first.
+
+    The page that reaches the newest version renews every template's lease, from `issued_ms`.
+    """
+
+    base: Count
+    version: Count
+    more: bool
+    issued_ms: Count
+    reset: bool
+    entries: tuple[TemplateEntry, ...]
+
+
+Page = KeyPage | PolicyPage | DenyPage | RevocationPage | RosterPage | GroupPage | TemplatePage
 """One step of a feed. `more` is False on the page that reaches the cloud's newest version: as of `issued_ms` the
 device then knows all there is to know, and the feed's age counts from there."""
 
@@ -257,7 +302,7 @@ def kind_of(answer: Answer) -> Down:
             return Down.ALLOTMENT
         case TimeTold():
             return Down.TIME
-        case KeyPage() | PolicyPage() | DenyPage() | RevocationPage() | RosterPage():
+        case KeyPage() | PolicyPage() | DenyPage() | RevocationPage() | RosterPage() | GroupPage() | TemplatePage():
             return Down.FEED
         case _:
             assert_never(answer)
@@ -276,6 +321,10 @@ def name_of(page: Page) -> FeedName:
             return FeedName.REVOCATIONS
         case RosterPage():
             return FeedName.ROSTER
+        case GroupPage():
+            return FeedName.GROUP
+        case TemplatePage():
+            return FeedName.TEMPLATES
         case _:
             assert_never(page)
 

@@ -6,6 +6,10 @@ only says what is allowed.
 
 from enum import IntEnum, StrEnum
 
+BIOMETRIC_TEXT_VERSION = 1
+"""Of the words that ask for the biometric consent, on the member page and on the kiosk; a change of their meaning is a
+new version, and a consent to another version no longer counts."""
+
 
 class DataLevel(IntEnum):
     """How much a member shares with a merchant; the lowest is the default.

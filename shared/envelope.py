@@ -12,7 +12,9 @@ from enum import StrEnum
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from shared.biometrics import Forgetting, GroupKey, SealedTemplate, Wrap
 from shared.business_day import ClockTrust
+from shared.consent import Purpose
 from shared.decoding import UNREADABLE
 from shared.policy import Means
 from shared.signing import is_signed_by, sign
@@ -28,7 +30,8 @@ SALT_BYTES = 16
 class ClaimMade(msgspec.Struct, frozen=True, kw_only=True, tag="claim"):
     """A kiosk granted a reward and showed it.
 
-    `claim` is the derived id; `step` the phone code's step or None; `evidence` SHA-256 of the credential's text;
+    `claim` is the derived id; `step` the phone code's step or None; `evidence` SHA-256 of the credential's text (of a
+    face: of what the verdict rested on);
     `noted_seq` the sequence number of the visit this claim dates, or None; `reduced` when the reduced amount applied.
     """
 
@@ -71,7 +74,77 @@ class ClockStepped(msgspec.Struct, frozen=True, kw_only=True, tag="clock"):
     source: str
 
 
-Fact = ClaimMade | VisitNoted | ClockStepped
+class ConsentSaid(msgspec.Struct, frozen=True, kw_only=True, tag="consent"):
+    """A member gave or withdrew a consent at the kiosk, after the text of that version in that language.
+
+    `means` is how the kiosk knew them: a code. `purpose` is the biometric one today.
+    """
+
+    tenant: str
+    store: str
+    member: bytes
+    purpose: Purpose
+    given: bool
+    text_version: int
+    language: str
+    means: Means
+
+
+class TemplateEnrolled(msgspec.Struct, frozen=True, kw_only=True, tag="template"):
+    """A kiosk enrolled a member under the biometric consent to `text_version`, or sealed their template anew.
+
+    `frames` that went into it; `resealed` when the face was not seen again and only the group's secret is another.
+    """
+
+    tenant: str
+    store: str
+    template: SealedTemplate
+    frames: int
+    text_version: int
+    resealed: bool = False
+
+
+class TemplateForgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotten"):
+    """The kiosk's word that it holds no template of the member any more; signed like every fact, it is the proof."""
+
+    tenant: str
+    store: str
+    member: bytes
+    why: Forgetting
+
+
+class SecretWrapped(msgspec.Struct, frozen=True, kw_only=True, tag="secret"):
+    """The secret of the store's group, wrapped for one of its kiosks.
+
+    `key` names the secret. `previous` names the one it replaces, None for a group's first and for a kiosk that joins.
+    """
+
+    tenant: str
+    store: str
+    key: GroupKey
+    previous: GroupKey | None
+    wrap: Wrap
+
+
+class FaceDisputed(msgspec.Struct, frozen=True, kw_only=True, tag="disputed"):
+    """Whoever stood there said that they are not the member they were greeted as. `claim` was granted so, or None."""
+
+    tenant: str
+    store: str
+    member: bytes
+    claim: bytes | None
+
+
+Fact = (
+    ClaimMade
+    | VisitNoted
+    | ClockStepped
+    | ConsentSaid
+    | TemplateEnrolled
+    | TemplateForgotten
+    | SecretWrapped
+    | FaceDisputed
+)
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +190,8 @@ class FeedVersions(msgspec.Struct, frozen=True, kw_only=True):
     roster: int = 0
     deny: int = 0
     revocations: int = 0
+    group: int = 0
+    templates: int = 0
 
 
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True):

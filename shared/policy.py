@@ -21,6 +21,17 @@ class Means(StrEnum):
     STAFF = "staff"
 
 
+class Liveness(StrEnum):
+    """What a face must show before it counts: nothing, that it does not look like a picture, or a turn of the head.
+
+    A deterrent against a photograph held up, not security: what can be measured of it is on the models' cards.
+    """
+
+    NONE = "none"
+    PASSIVE = "passive"
+    TURN = "turn"
+
+
 # How long what a kiosk was told may be acted on. One table for both halves.
 ALLOTMENT_AGE_MAX = timedelta(days=14)
 POLICY_AGE_MAX = timedelta(days=30)
@@ -29,6 +40,7 @@ LEASE_AGE_MAX = timedelta(days=30)
 CERTIFICATE_AGE_MAX = timedelta(days=90)
 
 NAMING_KEY_BYTES = 32
+FACE_FALSE_POSITIVES_PPM_MAX = 100_000  # one stranger in ten: beyond, recognition is no recognition
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +48,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     `points` is granted once a business day; `reduced_points` instead when the deny list is over age, and for
     cards when `cards_reduced`. Units are names such as `PT:consumption`. `version` grows by one per compilation
-    and `issued_ms` is the compilation's instant.
+    and `issued_ms` is the compilation's instant. `faces` turns recognition on; `face_false_positives_ppm` is how many
+    of a million strangers' visits may be taken for a member's (3000 as in NIST's identification tests), `liveness`
+    what a face must show.
     """
 
     version: int
@@ -56,6 +70,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     naming_key: bytes
     cards_reduced: bool = False
     faces: bool = False
+    face_false_positives_ppm: int = 3000
+    liveness: Liveness = Liveness.PASSIVE
     privacy_text_version: int = 1
 
     @property
@@ -72,6 +88,8 @@ def policy_fault(policy: Policy) -> str | None:
         return "cutoff_hour"
     if len(policy.naming_key) != NAMING_KEY_BYTES:
         return "naming_key"
+    if not 1 <= policy.face_false_positives_ppm <= FACE_FALSE_POSITIVES_PPM_MAX:
+        return "face_false_positives_ppm"
     if not all((policy.tenant, policy.store, policy.campaign, policy.rule, policy.unit)):
         return "names"
     return None
