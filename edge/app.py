@@ -28,6 +28,7 @@ from edge.hardware.watchdog import ServiceManager
 
 if TYPE_CHECKING:
     from edge.camera.options import CameraOptions
+    from edge.cli.group import Vault
     from edge.link.provisioning import Provisioned
 
 SOFTWARE = "0.1.0"
@@ -65,7 +66,7 @@ def _run_agent(places: Places) -> None:
     from edge.db.database import Database
     from edge.flow.agent import Agent
     from edge.flow.entrance import Entrance
-    from edge.flow.serve import AgentServer, Line, Screens
+    from edge.flow.serve import AgentServer, Line, Screens, Sight
     from edge.hardware.clock import MachineClock
     from shared.ids import DeviceId
     from shared.signing import load_public_key
@@ -79,7 +80,8 @@ def _run_agent(places: Places) -> None:
     if root_key is None:
         raise SettingsWrong(f"{places.identity}: root_public is not a key")
     device = DeviceId(identity.device)
-    line, screens = Line(), Screens()
+    line, screens, sight = Line(), Screens(), Sight()
+    settings = load_settings(places)
     with Database(places.database) as database:
         database.open(secrets.token_bytes(16))
         entrance = Entrance(
@@ -93,10 +95,12 @@ def _run_agent(places: Places) -> None:
             random_bytes=secrets.token_bytes,
             random_unit=Random().random,  # noqa: S311 - jitter, not a secret
             software=SOFTWARE,
+            eyes=sight,
+            touch=settings.touch,
+            languages=settings.languages,
         )
-        server = AgentServer(
-            Agent(entrance), device, line, screens, ServiceManager(notify_address()), places.agent_socket
-        )
+        watchdog = ServiceManager(notify_address())
+        server = AgentServer(Agent(entrance), device, line, screens, watchdog, places.agent_socket, sight)
         _run_until_told(server.serve())
 
 
@@ -126,15 +130,29 @@ def _run_capture(places: Places) -> None:
 
 
 def _run_vision(places: Places) -> None:
+    # One thread each: frames come at leisure, and a grant must not wait for a core that looks for faces.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is loaded
+    import cv2
+
     from edge.channel.frames import FrameReader
+    from edge.db.templates import TemplateDatabase
     from edge.vision.decoder import Decoder
+    from edge.vision.faces.desk import FaceDesk, FaceSources
+    from edge.vision.faces.weights import Weights
     from edge.vision.watch import WatchOptions, run_watch
     from shared.tokens import PREFIX
 
+    cv2.setNumThreads(1)
     watchdog = ServiceManager(notify_address())
     options = WatchOptions(agent_socket=str(places.agent_socket))
+    sources = FaceSources(
+        weights=Weights(places.models),
+        shelf=TemplateDatabase(places.faces),
+        keys=places.keys,
+        random=secrets.token_bytes,
+    )
     with FrameReader(places.frames) as reader, Decoder(wanted=PREFIX) as decoder:
-        _run_until_told(run_watch(reader, decoder, watchdog, options))
+        _run_until_told(run_watch(reader, decoder, watchdog, options, FaceDesk(sources)))
 
 
 def _run_link(places: Places) -> None:
@@ -164,6 +182,7 @@ def _run_web(places: Places) -> None:
         languages=settings.languages,
         privacy_address=settings.privacy_address,
         agent_socket=str(places.agent_socket),
+        touch=settings.touch,
     )
     _run_until_told(run_web(options, ServiceManager(notify_address())))
 
@@ -290,15 +309,33 @@ def _command(name: str, places: Places) -> list[str]:
 
 def main() -> int:
     """The command line. Exit codes: 0 done, 1 not as it should be, 2 wrong words, 70 a fault that was named."""
-    from edge.cli import database, provision, qr, recognise, root, status
+    from edge.cli import calibrate, database, enrol, faces, group, models, provision, qr, recognise, root, status
 
     app = root.commands(tuple(name.value for name in ProcessName), run_named)
     app.add_typer(qr.app, name="qr")
     app.add_typer(database.commands(lambda home: load_places(home).database), name="db")
     app.command("status")(status.command(lambda home: load_places(home).agent_socket))
-    app.command("recognise")(recognise.command(time.time))
+    app.command("recognise")(recognise.command(time.time, _models_of))
+    app.add_typer(models.commands(_models_of), name="models")
+    people = faces.commands(_models_of)
+    people.command("enrol")(enrol.command(_models_of, lambda home: load_places(home).agent_socket))
+    people.command("calibrate")(calibrate.command(_models_of))
+    app.add_typer(people, name="faces")
+    app.add_typer(group.commands(lambda home: load_places(home).agent_socket, _vault_of), name="group")
     app.command("provision")(provision.command(lambda home: load_places(home).identity.exists(), _keep))
     return root.run(app)
+
+
+def _models_of(home: Path | None) -> Path:
+    return load_places(home).models
+
+
+def _vault_of(home: Path | None) -> "Vault":
+    from edge.cli.group import Vault
+
+    places = load_places(home)
+    identity = load_identity(places)
+    return Vault(keys=places.keys, templates=places.faces, store=identity.store, device=identity.device)
 
 
 def _keep(home: Path | None, cloud: str, provisioned: "Provisioned") -> Path:
@@ -346,7 +383,7 @@ if __name__ == "__main__":
     if sys.argv[4:] == [SUPERVISED]:
         end_with_parent()
     try:
-        _run_in_place(sys.argv[1], Places(home=Path(sys.argv[2]), run=Path(sys.argv[3])))
+        _run_in_place(sys.argv[1], load_places(Path(sys.argv[2]), Path(sys.argv[3])))
     except EdgeFault as fault:
         log.error("%s", fault)
         sys.exit(70)

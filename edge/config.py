@@ -1,7 +1,8 @@
 """The device's settings and where its files are: the only reader of the environment.
 
 A device lives in one folder (`DOORSTEP_EDGE_HOME`). `settings.toml` in it is written by people, `identity.toml` by
-provisioning. Sockets and frames are in `run` inside it, or where `DOORSTEP_EDGE_RUN` says (a memory file system).
+provisioning. Sockets and frames are in `run` inside it, or where `DOORSTEP_EDGE_RUN` says (a memory file system). The
+weights of the networks are in `models` inside it, or where `DOORSTEP_MODELS` says.
 """
 
 import json
@@ -23,6 +24,12 @@ class Places:
 
     home: Path
     run: Path
+    models: Path
+
+    @property
+    def faces(self) -> Path:
+        """The templates of members who asked to be recognised."""
+        return self.home / "faces.db"
 
     @property
     def database(self) -> Path:
@@ -60,7 +67,8 @@ class Settings:
     """What people set, with the defaults.
 
     `camera` is an address (`picamera2:`, `v4l2:0`, `rtsp://…`, `file:…`, `dir:…`, `synthetic:…`). `screen_host` and
-    `screen_port` say where the kiosk page listens; `languages` the ones it offers, its own first.
+    `screen_port` say where the kiosk page listens; `languages` the ones it offers, its own first. `touch` when members
+    can tap the screen.
     """
 
     camera: str = "picamera2:"
@@ -71,6 +79,7 @@ class Settings:
     screen_port: int = 8400
     languages: tuple[str, ...] = ("en", "it")
     privacy_address: str | None = None
+    touch: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +96,11 @@ class Identity:
     root_public: str
 
 
-def load_places(home: Path | None = None) -> Places:
-    """The device's folders: the one given, else the environment's, else the packaged default."""
+def load_places(home: Path | None = None, run: Path | None = None) -> Places:
+    """The device's folders: those given, else the environment's, else the packaged default."""
     chosen = home or Path(os.environ.get("DOORSTEP_EDGE_HOME", HOME_DEFAULT))
-    run = os.environ.get("DOORSTEP_EDGE_RUN")
-    return Places(home=chosen, run=Path(run) if run else chosen / "run")
+    run = run or Path(os.environ.get("DOORSTEP_EDGE_RUN") or chosen / "run")
+    return Places(home=chosen, run=run, models=Path(os.environ.get("DOORSTEP_MODELS") or chosen / "models"))
 
 
 def notify_address() -> str | None:

@@ -6,7 +6,11 @@ receives the messages of its role. Bytes on the socket are a 4-byte big-endian l
 
 import msgspec
 
-from edge.core.screen import Screen, Status
+from edge.core.match import Comparison
+from edge.core.screen import EnrolRefusal, Offer, Screen, Side, StandHint, Status
+from shared.biometrics import Forgetting, SealedTemplate, Wrap
+from shared.ids import MemberId
+from shared.policy import Liveness
 from shared.topics import Down, Up
 
 MESSAGE_BYTES_MAX = 1024 * 1024  # a roster page is about 90 kB; nothing of ours comes near
@@ -14,8 +18,23 @@ CODES_MAX = 8
 TEXT_LENGTH_MAX = 300
 
 
-class VisionHello(msgspec.Struct, frozen=True, tag="vision"):
-    """`vision` is here."""
+class VisionHello(msgspec.Struct, frozen=True, kw_only=True, tag="vision"):
+    """`vision` is here, with what it holds for faces.
+
+    `embedder` names the network in use, None when its weights are missing. `life` is the main database's life that the
+    templates belong to, None before the first. `templates_version` and `templates_issued_ms` of the feed as applied.
+    `group` names the secret held, None when there is none; `kiosks` are those of its list. `sealing_public` is this
+    kiosk's sealing key.
+    """
+
+    embedder: bytes | None = None
+    life: bytes | None = None
+    templates_version: int = 0
+    templates_issued_ms: int = 0
+    templates: int = 0
+    group: bytes | None = None
+    kiosks: tuple[str, ...] = ()
+    sealing_public: bytes | None = None
 
 
 class CodesSeen(msgspec.Struct, frozen=True, kw_only=True, tag="codes"):
@@ -43,6 +62,101 @@ class CameraSeen(msgspec.Struct, frozen=True, kw_only=True, tag="camera"):
 
     live: bool
     decoder_restarts: int
+
+
+class FaceSeen(msgspec.Struct, frozen=True, kw_only=True, tag="face"):
+    """A face on the mark was compared once more. `live` from 0 to 1, None when the policy asks for none.
+
+    `track` numbers the face's stay in view; `captured_ns` and `seen_ns` are monotonic, of the newest frame.
+    """
+
+    track: int
+    comparison: Comparison
+    live: float | None
+    captured_ns: int
+    seen_ns: int
+
+
+class FaceGone(msgspec.Struct, frozen=True, kw_only=True, tag="gone"):
+    """The face is out of view; everything that was known of it is wiped."""
+
+    track: int
+
+
+class ChallengeEnded(msgspec.Struct, frozen=True, kw_only=True, tag="turned"):
+    """The head was turned as asked, or was not in time."""
+
+    track: int
+    passed: bool
+
+
+class EnrolHinted(msgspec.Struct, frozen=True, kw_only=True, tag="hint"):
+    """How the member should stand now, and how many good frames there are."""
+
+    member: MemberId
+    hint: StandHint
+    taken: int
+    wanted: int
+
+
+class EnrolEnded(msgspec.Struct, frozen=True, kw_only=True, tag="enrolled"):
+    """The face was learnt, and stays unused until `TemplatesTold` brings it back; or it was not, and why."""
+
+    member: MemberId
+    template: SealedTemplate | None
+    frames: int
+    refusal: EnrolRefusal | None
+
+
+class TemplatesKept(msgspec.Struct, frozen=True, kw_only=True, tag="kept"):
+    """What was told of templates is done and on the disk; these members were really forgotten by it."""
+
+    version: int
+    issued_ms: int
+    templates: int
+    forgotten: tuple[MemberId, ...]
+    why: Forgetting
+
+
+class GroupChanged(msgspec.Struct, frozen=True, kw_only=True, tag="group"):
+    """The secret held, its list of kiosks, and what the cloud must be told: wraps for kiosks, templates sealed anew.
+
+    `previous` is the secret that `group` replaces for the whole store, None for a first one and for newcomers.
+    """
+
+    group: bytes
+    previous: bytes | None
+    kiosks: tuple[str, ...]
+    wraps: tuple[Wrap, ...]
+    resealed: tuple[SealedTemplate, ...]
+
+
+class GroupUnchanged(msgspec.Struct, frozen=True, kw_only=True, tag="group="):
+    """What was asked of the group could not be done: a wrap that is not for us, a list that is full, no secret."""
+
+    reason: str
+
+
+class AdmissionAsked(msgspec.Struct, frozen=True, tag="admit?"):
+    """A person at this kiosk's command line lets the next request to join the group count."""
+
+
+class JoinAsked(msgspec.Struct, frozen=True, tag="join?"):
+    """A person at this kiosk's command line wants its request to join the group on the screen."""
+
+
+class EnrolAsked(msgspec.Struct, frozen=True, kw_only=True, tag="enrol?"):
+    """A person at the command line wants this consenting member's face learnt now; answered by EnrolTold until done."""
+
+    member: MemberId
+
+
+class Touched(msgspec.Struct, frozen=True, kw_only=True, tag="touched"):
+    """Somebody tapped what the screen with this serial offered; `choice` is the place of a picked nickname."""
+
+    serial: int
+    offer: Offer
+    choice: int | None = None
 
 
 class LinkHello(msgspec.Struct, frozen=True, tag="link"):
@@ -104,8 +218,121 @@ class ScreenShown(msgspec.Struct, frozen=True, kw_only=True, tag="screen"):
     seconds: float
 
 
+class AdmissionTold(msgspec.Struct, frozen=True, kw_only=True, tag="admit!"):
+    """For so long a request to join the group counts; 0 and a reason when this kiosk cannot admit."""
+
+    seconds: int
+    reason: str | None
+
+
+class JoinTold(msgspec.Struct, frozen=True, kw_only=True, tag="join!"):
+    """For so long this kiosk shows its request; 0 and a reason when it has none to show."""
+
+    seconds: int
+    reason: str | None
+
+
+class EnrolTold(msgspec.Struct, frozen=True, kw_only=True, tag="enrol!"):
+    """How learning a face goes: a hint while it does; `done` with why not, or with neither when it was learnt."""
+
+    done: bool
+    hint: StandHint | None
+    taken: int
+    wanted: int
+    reason: str | None
+
+
+class FaceTerms(msgspec.Struct, frozen=True, kw_only=True, tag="terms"):
+    """What `vision` may do with faces now, sent to every new `vision` and whenever it changes.
+
+    `on` only while policy, feeds and clock allow it. `life` names the main database: templates of another are wiped.
+    """
+
+    on: bool
+    liveness: Liveness
+    device: str
+    store: str
+    life: bytes
+
+
+class CodeAccepted(msgspec.Struct, frozen=True, tag="code!"):
+    """A valid code was shown: faces are left alone until everybody now in view is gone."""
+
+
+class FaceSettled(msgspec.Struct, frozen=True, kw_only=True, tag="settled"):
+    """The verdict on this track is final: no further comparison, no second attempt."""
+
+    track: int
+
+
+class ChallengeStarts(msgspec.Struct, frozen=True, kw_only=True, tag="turn"):
+    """The face must be turned to this side."""
+
+    track: int
+    side: Side
+
+
+class EnrolStarts(msgspec.Struct, frozen=True, kw_only=True, tag="enrol"):
+    """Learn the face of whoever stands on the mark, for this member."""
+
+    member: MemberId
+
+
+class EnrolStops(msgspec.Struct, frozen=True, tag="enrol-"):
+    """Stop learning and forget what was taken."""
+
+
+class TemplatesTold(msgspec.Struct, frozen=True, kw_only=True, tag="templates"):
+    """Templates to keep and members to forget, as one step; answered by TemplatesKept.
+
+    `version` and `issued_ms` of the feed once this is done, None when it came from this kiosk's own enrolment or a
+    withdrawal here. `whole` when the feed is then at its newest: every lease is renewed.
+    """
+
+    version: int | None
+    issued_ms: int
+    whole: bool
+    reset: bool
+    keep: tuple[SealedTemplate, ...]
+    forget: tuple[MemberId, ...]
+    why: Forgetting
+
+
+class LeasesEnd(msgspec.Struct, frozen=True, kw_only=True, tag="lapse"):
+    """Forget every template that was last confirmed before this instant; answered by TemplatesKept."""
+
+    before_ms: int
+
+
+class GroupMade(msgspec.Struct, frozen=True, tag="group+"):
+    """The store has no group yet: make its secret. Answered by GroupChanged."""
+
+
+class KioskAdmitted(msgspec.Struct, frozen=True, kw_only=True, tag="admit"):
+    """Wrap the secret for this kiosk, whose sealing key was read from its own screen. Answered by GroupChanged."""
+
+    device: str
+    sealing_public: bytes
+
+
+class WrapTold(msgspec.Struct, frozen=True, kw_only=True, tag="wrap"):
+    """The secret of the group, wrapped for us. Answered by GroupChanged or GroupUnchanged."""
+
+    key: bytes
+    sealed: bytes
+
+
+class GroupRotated(msgspec.Struct, frozen=True, kw_only=True, tag="rotate"):
+    """Make a new secret for these kiosks only, and seal every template anew. Answered by GroupChanged."""
+
+    kept: tuple[str, ...]
+
+
 class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
-    """How the agent is; what `doorstep-edge status --json` prints."""
+    """How the agent is; what `doorstep-edge status --json` prints.
+
+    `faces` says whether faces are recognised and, if not, the first reason. `group` is the secret's name in hex.
+    """
 
     device: str
     store: str | None
@@ -125,9 +352,50 @@ class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     camera_live: bool
     decoder_restarts: int
     screen: str
+    faces: str
+    templates: int
+    group: str | None
+    no_match_today: int
 
 
 ToAgent = (
-    VisionHello | CodesSeen | ViewClear | CameraSeen | LinkHello | LinkUp | LinkDown | Heard | WebHello | StatusAsked
+    VisionHello
+    | CodesSeen
+    | ViewClear
+    | CameraSeen
+    | FaceSeen
+    | FaceGone
+    | ChallengeEnded
+    | EnrolHinted
+    | EnrolEnded
+    | TemplatesKept
+    | GroupChanged
+    | GroupUnchanged
+    | LinkHello
+    | LinkUp
+    | LinkDown
+    | Heard
+    | WebHello
+    | Touched
+    | StatusAsked
+    | AdmissionAsked
+    | JoinAsked
+    | EnrolAsked
 )
-FromAgent = LinkWelcome | Publish | HeardDone | ScreenShown | StatusTold
+ToVision = (
+    FaceTerms
+    | CodeAccepted
+    | FaceSettled
+    | ChallengeStarts
+    | EnrolStarts
+    | EnrolStops
+    | TemplatesTold
+    | LeasesEnd
+    | GroupMade
+    | KioskAdmitted
+    | WrapTold
+    | GroupRotated
+)
+FromAgent = (
+    LinkWelcome | Publish | HeardDone | ScreenShown | StatusTold | AdmissionTold | JoinTold | EnrolTold | ToVision
+)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
@@ -14,6 +14,7 @@ from edge.cli.root import Home
 from edge.errors import ChannelBroken
 
 ANSWER_WITHIN_S = 5.0
+Answer = TypeVar("Answer")
 
 
 def command(socket_of: Callable[[Path | None], Path]) -> Callable[..., None]:
@@ -25,7 +26,7 @@ def command(socket_of: Callable[[Path | None], Path]) -> Callable[..., None]:
     ) -> None:
         """Say how the agent is: line, clock, claims, what waits for the cloud. Exit code 1 when it does not run."""
         try:
-            told = asyncio.run(_ask(socket_of(home)))
+            told = ask(socket_of(home), StatusAsked(), StatusTold)
         except (ChannelBroken, TimeoutError) as silence:
             typer.echo(_as_json(None) if as_json else "the agent is not running", err=not as_json)
             raise typer.Exit(1) from silence
@@ -34,13 +35,18 @@ def command(socket_of: Callable[[Path | None], Path]) -> Callable[..., None]:
     return status
 
 
-async def _ask(path: Path) -> StatusTold:
-    channel = await connect_to_agent(str(path), StatusAsked())
+def ask(path: Path, question: msgspec.Struct, kind: type[Answer]) -> Answer:
+    """The running agent's answer. Raises: ChannelBroken when there is no agent, TimeoutError when it is silent."""
+    return asyncio.run(_ask(path, question, kind))
+
+
+async def _ask(path: Path, question: msgspec.Struct, kind: type[Answer]) -> Answer:
+    channel = await connect_to_agent(str(path), question)
     try:
         answer = await asyncio.wait_for(channel.receive(), ANSWER_WITHIN_S)
     finally:
         await channel.close()
-    if not isinstance(answer, StatusTold):
+    if not isinstance(answer, kind):
         raise ChannelBroken("the agent answered something else")
     return answer
 
@@ -62,6 +68,8 @@ def _readable(told: StatusTold) -> str:
         ("visits", f"{told.visits_waiting} waiting for the time"),
         ("budget", f"{told.allotment_left} left, policy version {told.policy_version}"),
         ("camera", f"{'live' if told.camera_live else 'lost'}, {told.decoder_restarts} decoder restarts"),
+        ("faces", f"{told.faces}, {told.templates} templates, {told.no_match_today} strangers today"),
+        ("group", told.group or "none"),
         ("screen", told.screen),
     )
     return "\n".join(f"{name:8}{value}" for name, value in rows)

@@ -4,7 +4,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from shared.answers import ROOT_SIGNER, DenyPage, KeyPage, Page, PolicyPage, RevocationPage, RosterPage
+from shared.answers import (
+    ROOT_SIGNER,
+    DenyPage,
+    GroupPage,
+    KeyPage,
+    Page,
+    PolicyPage,
+    RevocationPage,
+    RosterPage,
+    TemplatePage,
+)
 from shared.policy import policy_fault
 from shared.signing import PUBLIC_KEY_BYTES
 
@@ -38,7 +48,9 @@ def judge_page(page: Page, held: HeldFeed) -> PageVerdict:
             assert policy is not None
             usable = policy_fault(policy) is None and policy.version == page.version
             return PageVerdict.APPLY if usable else PageVerdict.IGNORE
-        case DenyPage() | RevocationPage() | RosterPage():
+        case GroupPage():
+            return PageVerdict.APPLY
+        case DenyPage() | RevocationPage() | RosterPage() | TemplatePage():
             fits = page.base == held.version or (page.reset and page.base == 0)
             return PageVerdict.APPLY if fits else PageVerdict.ASK
         case _:

@@ -1,7 +1,8 @@
-"""What the cloud told this device: keys, policy, deny list, revocations, roster; and who the device is."""
+"""What the cloud told this device: keys, policy, deny list, revocations, roster, group; and who the device is."""
 
 import sqlite3
 from dataclasses import dataclass
+from typing import assert_never
 
 import msgspec
 
@@ -10,11 +11,13 @@ from edge.core.feeds import HeldFeed
 from shared.answers import (
     DenyPage,
     FeedName,
+    GroupPage,
     KeyPage,
     Page,
     PolicyPage,
     RevocationPage,
     RosterPage,
+    TemplatePage,
     Verdict,
     name_of,
 )
@@ -36,12 +39,16 @@ class Life:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownMember:
-    """What the roster holds of a member. `balance_ms` is as of when."""
+    """What the roster holds of a member. `balance_ms` is as of when.
+
+    `face_text` is the version of the biometric text whose consent is in force, None when there is none.
+    """
 
     nickname: str | None
     language: str | None
     balance: int
     balance_ms: int
+    face_text: int | None
 
 
 def life(connection: sqlite3.Connection) -> Life:
@@ -130,12 +137,16 @@ def public_keys(connection: sqlite3.Connection, use: str) -> dict[int, bytes]:
 def known_member(connection: sqlite3.Connection, member: MemberId) -> KnownMember | None:
     """What the roster holds of the member."""
     row = connection.execute(
-        "SELECT nickname, language, balance, balance_ms FROM roster WHERE member = ?", (member,)
+        "SELECT nickname, language, balance, balance_ms, face_text FROM roster WHERE member = ?", (member,)
     ).fetchone()
     if row is None:
         return None
     return KnownMember(
-        nickname=row["nickname"], language=row["language"], balance=row["balance"], balance_ms=row["balance_ms"]
+        nickname=row["nickname"],
+        language=row["language"],
+        balance=row["balance"],
+        balance_ms=row["balance_ms"],
+        face_text=row["face_text"],
     )
 
 
@@ -143,6 +154,19 @@ def count_roster(connection: sqlite3.Connection) -> int:
     """Members in the roster."""
     count: int = connection.execute("SELECT count(*) FROM roster").fetchone()[0]
     return count
+
+
+def nicknames_from(connection: sqlite3.Connection, start: bytes, limit: int) -> tuple[str, ...]:
+    """So many nicknames of the roster, in the order of the pseudonyms from `start` on and round again."""
+    rows = connection.execute(
+        "SELECT nickname FROM roster WHERE nickname IS NOT NULL ORDER BY member < ?, member LIMIT ?", (start, limit)
+    )
+    return tuple(row["nickname"] for row in rows)
+
+
+def save_face_consent(connection: sqlite3.Connection, member: MemberId, face_text: int | None) -> None:
+    """Takes a consent said here into the roster at once; of a member it does not know the cloud will tell."""
+    connection.execute("UPDATE roster SET face_text = ? WHERE member = ?", (face_text, member))
 
 
 def is_revoked(connection: sqlite3.Connection, device: str) -> bool:
@@ -172,11 +196,38 @@ def apply_page(connection: sqlite3.Connection, page: Page) -> None:
             _apply_revocations(connection, page)
         case RosterPage():
             _apply_roster(connection, page)
+        case GroupPage():
+            connection.execute(
+                "INSERT OR REPLACE INTO group_page (id, body) VALUES (1, ?)", (msgspec.msgpack.encode(page),)
+            )
+        case TemplatePage():
+            raise AssertionError("templates are kept by `vision`, and what it holds is noted by save_templates_held")
+        case _:
+            assert_never(page)
     connection.execute(
         "INSERT INTO feed (name, version, issued_ms, current_ms) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
         " version = excluded.version, issued_ms = excluded.issued_ms,"
         " current_ms = coalesce(excluded.current_ms, current_ms)",
         (name_of(page), page.version, page.issued_ms, None if page.more else page.issued_ms),
+    )
+
+
+def group_page(connection: sqlite3.Connection) -> GroupPage | None:
+    """The store's group as the cloud last told of it."""
+    row = connection.execute("SELECT body FROM group_page").fetchone()
+    return None if row is None else msgspec.msgpack.decode(row["body"], type=GroupPage)
+
+
+def save_templates_held(connection: sqlite3.Connection, version: int, issued_ms: int, *, whole: bool) -> None:
+    """Notes what `vision` holds of the templates' feed; `whole` when that was all there is, as of `issued_ms`.
+
+    Another version that is not the whole one, after a loss or in the middle of pages, leaves their age unknown.
+    """
+    connection.execute(
+        "INSERT INTO feed (name, version, issued_ms, current_ms) VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+        " current_ms = coalesce(excluded.current_ms, iif(excluded.version >= version, current_ms, NULL)),"
+        " version = excluded.version, issued_ms = excluded.issued_ms",
+        (FeedName.TEMPLATES, version, issued_ms, issued_ms if whole else None),
     )
 
 
@@ -225,12 +276,13 @@ def _apply_roster(connection: sqlite3.Connection, page: RosterPage) -> None:
         "DELETE FROM roster WHERE member = ?", [(entry.member,) for entry in page.entries if entry.removed]
     )
     connection.executemany(
-        "INSERT INTO roster (member, nickname, language, balance, balance_ms) VALUES (?, ?, ?, ?, ?)"
+        "INSERT INTO roster (member, nickname, language, balance, balance_ms, face_text) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (member) DO UPDATE SET nickname = excluded.nickname, language = excluded.language,"
+        " face_text = excluded.face_text,"
         " balance = iif(excluded.balance_ms >= balance_ms, excluded.balance, balance),"
         " balance_ms = max(excluded.balance_ms, balance_ms)",
         [
-            (entry.member, entry.nickname, entry.language, entry.balance, entry.balance_ms)
+            (entry.member, entry.nickname, entry.language, entry.balance, entry.balance_ms, entry.face_text)
             for entry in page.entries
             if not entry.removed
         ],

@@ -1,7 +1,7 @@
-"""Codes in view become a screen: judge them, decide, save, and only then say what to show."""
+"""Codes in view, or a recognised face, become a screen: judge, decide, save, and only then say what to show."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from edge.core.credential import Admitted, NotAdmitted, judge_credential
@@ -25,7 +25,7 @@ NOTE_AGAIN_AFTER = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """A credential that was accepted, with the digest of its text."""
+    """A credential or a face that was accepted, with the digest of what it rested on."""
 
     admitted: Admitted
     evidence: bytes
@@ -33,12 +33,13 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """What came of the codes: the screen to show, whose it is (None: nobody's), and the envelope number if one was
-    written."""
+    """What came of a code or a face: the screen to show, whose it is (None: nobody's), and the envelope number if one
+    was written. `shown` is what the member was known by."""
 
     screen: Screen
     member: MemberId | None = None
     seq: int | None = None
+    shown: Shown | None = None
 
 
 def admit_codes(entrance: Entrance, texts: tuple[str, ...], moment: Moment) -> Admission:
@@ -50,7 +51,7 @@ def admit_codes(entrance: Entrance, texts: tuple[str, ...], moment: Moment) -> A
     if isinstance(credential, Screen):
         return Admission(screen=credential)
     with entrance.database.transaction() as connection:
-        return serve_member(connection, entrance, credential, moment)
+        return replace(serve_member(connection, entrance, credential, moment), shown=credential)
 
 
 def judge_texts(entrance: Entrance, texts: tuple[str, ...], reading: ClockReading) -> Shown | Screen:

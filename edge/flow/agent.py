@@ -1,29 +1,50 @@
 """The device's one decider: every event comes here, every commit happens here, every screen leaves from here.
 
 It holds what is not worth storing (the visit at the door, the state of sending, a question for the time) and calls
-one use case an event. It never waits: time comes in with `tick`, messages with `hear`, codes with `see_codes`.
+one use case an event. It never waits: time comes in with `tick`, messages with `hear`, codes with `see_codes`, what
+`vision` says of faces with `hear_vision`.
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import assert_never
 
-from edge.channel.messages import StatusTold
+from edge.channel.messages import (
+    AdmissionTold,
+    ChallengeEnded,
+    EnrolEnded,
+    EnrolHinted,
+    FaceGone,
+    FaceSeen,
+    GroupChanged,
+    GroupUnchanged,
+    JoinTold,
+    StatusTold,
+    TemplatesKept,
+    VisionHello,
+)
 from edge.core import sync as sending
 from edge.core import visit as visits
-from edge.core.screen import FaultName, Screen, ScreenName
+from edge.core.screen import FaultName, Offer, Screen, ScreenName
 from edge.core.sync import Send, Sync
 from edge.core.visit import Visit
 from edge.db import claims, knowledge, outbox
 from edge.errors import StorageFull
 from edge.flow import keep_time, learn, report
-from edge.flow.admit import admit_codes
+from edge.flow.admit import Admission, admit_codes
+from edge.flow.enrol import Enrolment, Tell
 from edge.flow.entrance import Entrance, Moment
+from edge.flow.faces import Faces
+from edge.flow.group import WINDOW_S, Group
+from edge.flow.held import Held, review_terms
 from edge.flow.keep_time import TimeQuestion
 from edge.flow.learn import Learned
-from shared.answers import AllotmentIssued, Answer, EpochIssued, Receipt, TimeTold, open_answer
+from edge.flow.templates import Templates
+from shared.answers import AllotmentIssued, Answer, EpochIssued, Page, Receipt, TemplatePage, TimeTold, open_answer
 from shared.business_day import ClockTrust
 from shared.envelope import SALT_BYTES, Batch, TimeAsked, encode
+from shared.ids import MemberId
 from shared.topics import Down, Up
 
 log = logging.getLogger(__name__)
@@ -35,7 +56,27 @@ SAY_STATE_AGAIN_NS = 2 * 1_000_000_000  # while something the cloud must give is
 PRUNE_EVERY_NS = 3600 * 1_000_000_000
 
 SECONDS_DEFAULT = 4.0
-_SECONDS: dict[ScreenName, float] = {ScreenName.GREETING: 5, ScreenName.NOTED: 5}
+_SECONDS: dict[ScreenName, float] = {
+    ScreenName.GREETING: 5,
+    ScreenName.NOTED: 5,
+    ScreenName.SHOW_CODE: 6,
+    ScreenName.CHOOSE: 20,  # to read six short names, and to tap
+    ScreenName.TURN: 8,  # longer than a challenge lasts
+    ScreenName.CONSENT: 90,  # a hundred words, read slowly
+    ScreenName.ENROL: 15,  # since the last hint; they come several times a second
+    ScreenName.ENROLLED: 5,
+    ScreenName.NOT_ENROLLED: 6,
+    ScreenName.FORGOTTEN: 5,
+    ScreenName.JOIN_GROUP: WINDOW_S,
+    ScreenName.ADMITTED: 6,
+}
+
+SECONDS_TO_TAP = 8.0  # a greeting that offers something is there to be read, and to be reached for
+
+FaceWord = (
+    FaceSeen | FaceGone | ChallengeEnded | EnrolHinted | EnrolEnded | TemplatesKept | GroupChanged | GroupUnchanged
+)
+"""What `vision` says of faces."""
 
 
 @dataclass(slots=True)
@@ -63,6 +104,17 @@ class Agent:
         self._decoder_restarts = 0
         self._storage_full = False
         self._pruned_ns = 0
+        self._held = Held()
+        self._looked = False
+        self._faces = Faces(entrance, self, self._held)
+        self._templates = Templates(entrance, self, self._held)
+        self._enrolment = Enrolment(entrance, self, self._held, self._templates)
+        self._group = Group(entrance, self, self._held, self._templates)
+
+    @property
+    def screen(self) -> Screen | None:
+        """The screen that is on for its time, None while the kiosk rests."""
+        return self._screen
 
     @property
     def sync(self) -> Sync:
@@ -94,20 +146,51 @@ class Agent:
         if judge is None:
             return
         try:
-            admission = admit_codes(self._entrance, judge.texts, self._entrance.now())
+            moment = self._entrance.now()
+            if not self._group.take_request(judge.texts, moment):
+                self._serve_codes(admit_codes(self._entrance, judge.texts, moment), at_ns)
         except StorageFull:
             self._storage_is_full()
-            return
+
+    def _serve_codes(self, admission: Admission, at_ns: int) -> None:
         self._storage_works()
-        if admission.seq is not None:
-            self._appended(admission.seq)
+        self._sent(admission)
         if admission.member is None:
             self._visit = visits.not_accepted(self._visit, at_ns)
-        elif visits.is_same_stay(self._visit, admission.member) and admission.seq is None:
+            self.show(admission.screen)
             return
-        else:
-            self._visit = visits.recognised(self._visit, admission.member, at_ns)
-        self._show(admission.screen)
+        self._faces.code_accepted()
+        is_known = visits.is_same_stay(self._visit, admission.member) or admission.member == self._enrolment.member
+        if is_known and admission.seq is None:
+            return
+        self._visit = visits.recognised(self._visit, admission.member, at_ns)
+        screen, invited = self._enrolment.offer(admission)
+        self.show(screen)
+        self._enrolment.remember(invited)
+
+    def touch(self, offer: Offer, choice: int | None) -> None:
+        """Somebody tapped what the present screen offers; anything else is a tap that came too late."""
+        if self._screen is None or offer not in self._screen.offers:
+            return
+        try:
+            match offer:
+                case Offer.NOT_ME:
+                    self._visit = replace(self._visit, member=None)
+                    self._faces.not_me()
+                case Offer.PICK:
+                    self._faces.pick(choice)
+                case Offer.RECOGNISE_ME:
+                    self._enrolment.ask_consent()
+                case Offer.FORGET_ME:
+                    self._enrolment.forget_me()
+                case Offer.AGREE:
+                    self._enrolment.agree()
+                case Offer.DECLINE:
+                    self._enrolment.decline()
+                case _:
+                    assert_never(offer)
+        except StorageFull:
+            self._storage_is_full()
 
     def see_camera(self, *, live: bool, decoder_restarts: int) -> None:
         """The camera came or went. Without it the screen says so until it is back."""
@@ -123,6 +206,7 @@ class Agent:
             log.error("storage refuses commits: nothing is granted until there is room")
         self._storage_full = True
         self._screen = None
+        self._screen_changes(None)
         self._refresh()
 
     def _storage_works(self) -> None:
@@ -130,6 +214,82 @@ class Agent:
             log.info("storage takes commits again")
             self._storage_full = False
             self._refresh()
+
+    # --- faces ----------------------------------------------------------------------------------------------------
+
+    def vision_arrives(self, hello: VisionHello) -> None:
+        """`vision` is there, with what it holds for faces."""
+        self._held.vision, self._held.terms = hello, None
+        self._vision_changed()
+        self._review_terms(self._entrance.now())
+        try:
+            self._templates.arrive()
+        except StorageFull:
+            self._storage_is_full()
+
+    def vision_leaves(self) -> None:
+        """`vision` is gone: nobody is recognised, and what it had in hand is lost."""
+        self._held.vision = self._held.terms = None
+        self._templates.leave()
+        self._vision_changed()
+        self._review_terms(self._entrance.now())
+
+    def _review_terms(self, moment: Moment) -> None:
+        was_on, was_bound = self._looked, self._held.is_bound
+        review_terms(self._entrance, self._held, moment)
+        self._line.behind = self._line.behind or self._held.is_bound is not was_bound
+        self._looked = self._held.is_on
+        if was_on != self._looked:  # the notice on the screen says whether faces are looked for
+            self._refresh()
+
+    def _vision_changed(self) -> None:
+        self._faces.vision_changed()
+        self._enrolment.vision_changed()
+        self._group.vision_changed()
+
+    def hear_vision(self, word: FaceWord) -> None:
+        """`vision` says something of faces."""
+        try:
+            self._take_word(word)
+        except StorageFull:
+            self._storage_is_full()
+
+    def _take_word(self, word: FaceWord) -> None:
+        match word:
+            case FaceSeen():
+                self._faces.see(word)
+            case FaceGone():
+                self._faces.gone(word.track)
+            case ChallengeEnded():
+                self._faces.challenge_ended(word.track, passed=word.passed)
+            case EnrolHinted():
+                self._enrolment.hint(word)
+            case EnrolEnded():
+                self._enrolment.ended(word)
+            case TemplatesKept():
+                self._enrolment.forgotten(self._templates.kept(word))
+            case GroupChanged():
+                self._group.changed(word, self._entrance.now())
+            case GroupUnchanged():
+                self._group.unchanged(word)
+            case _:
+                assert_never(word)
+
+    def ask_admission(self) -> AdmissionTold:
+        """A person at the command line lets the next request to join the group count."""
+        return self._group.open_window(self._entrance.now())
+
+    def ask_join(self) -> JoinTold:
+        """A person at the command line wants this kiosk's request on the screen."""
+        return self._group.show_request()
+
+    def ask_enrol(self, member: MemberId, tell: Tell) -> None:
+        """A person at the command line wants this member's face learnt; `tell` hears how it goes."""
+        self._enrolment.ask(member, tell)
+
+    def stop_enrol(self, tell: Tell) -> None:
+        """Whoever asked with this is gone."""
+        self._enrolment.stop_asking(tell)
 
     # --- the line -------------------------------------------------------------------------------------------------
 
@@ -141,7 +301,7 @@ class Agent:
         except StorageFull:
             self._storage_is_full()
             raise
-        return encode(report.device_state(self._entrance, self._line.session, online=False, settled=0))
+        return encode(report.device_state(self._entrance, self._held, self._line.session, online=False, settled=0))
 
     def line_up(self) -> None:
         """The broker took us: say who we are, ask the time, send what waits."""
@@ -185,13 +345,18 @@ class Agent:
                     self._say_state(self._now_ns())
             case AllotmentIssued():
                 learn.learn_allotment(self._entrance, answer)
+            case TemplatePage():
+                self._learned(answer, self._templates.hear(answer))
             case page:
-                learned = learn.learn_page(self._entrance, page)
-                self._line.behind = self._line.behind or learned is Learned.BEHIND
-                if learned is Learned.TAKEN and not page.more:
-                    self._refresh()
-                elif learned is Learned.TAKEN:
-                    self._line.behind = True
+                self._learned(page, learn.learn_page(self._entrance, page))
+
+    def _learned(self, page: Page, learned: Learned) -> None:
+        self._line.behind = self._line.behind or learned is Learned.BEHIND
+        if learned is Learned.TAKEN and page.more:
+            self._line.behind = True
+        elif learned is Learned.TAKEN:
+            self._review_terms(self._entrance.now())
+            self._refresh()
 
     def _take_receipt(self, told: Receipt) -> None:
         receipt = learn.believe_receipt(self._entrance, told)
@@ -206,7 +371,7 @@ class Agent:
         question = self._line.question
         if question is not None and keep_time.hear_time(self._entrance, question, told):
             self._line.question = None
-            self._catch_up_head()
+            self.wrote()
             self._refresh()
 
     def _send(self, send: Send) -> None:
@@ -217,11 +382,15 @@ class Agent:
             if envelopes:
                 self._entrance.link.publish(Up.EVENT, encode(Batch(envelopes=envelopes)))
 
+    def _sent(self, admission: Admission) -> None:
+        if admission.seq is not None:
+            self._appended(admission.seq)
+
     def _appended(self, head: int) -> None:
         self._sync, send = sending.appended(self._sync, head, self._now_ns())
         self._send(send)
 
-    def _catch_up_head(self) -> None:
+    def wrote(self) -> None:
         """Facts written by a use case other than admitting are on their way, too."""
         connection = self._entrance.database.connection
         head = outbox.head_of(connection, self._entrance.device, knowledge.life(connection).epoch).seq
@@ -229,7 +398,9 @@ class Agent:
             self._appended(head)
 
     def _say_state(self, now_ns: int) -> None:
-        state = report.device_state(self._entrance, self._line.session, online=True, settled=self._sync.settled)
+        state = report.device_state(
+            self._entrance, self._held, self._line.session, online=True, settled=self._sync.settled
+        )
         self._entrance.link.publish(Up.STATE, encode(state))
         self._line.said_state_ns = now_ns
         self._line.behind = False
@@ -247,12 +418,15 @@ class Agent:
         now_ns = self._now_ns()
         moment = self._entrance.now()
         if self._screen is not None and now_ns >= self._until_ns:
-            self._refresh()
+            self._screen_over()
+        self._review_terms(moment)
         try:
             took = keep_time.hear_kernel(self._entrance)
             dated = keep_time.date_visits(self._entrance)
             if took or dated:
-                self._catch_up_head()
+                self.wrote()
+            self._group.tick(moment)
+            self._templates.tick(moment)
             self._keep_house(moment)
         except StorageFull:
             self._storage_is_full()
@@ -303,22 +477,55 @@ class Agent:
         """The answer to `doorstep-edge status`."""
         return report.status(
             self._entrance,
+            self._held,
+            no_match_today=self._faces.strangers_today(self._entrance.now()),
             online=self._sync.online,
             camera_live=self._camera_live,
             decoder_restarts=self._decoder_restarts,
             screen=self._showing(self._now_ns()).name,
         )
 
-    def _show(self, screen: Screen) -> None:
+    def show(self, screen: Screen) -> None:
+        """Replaces what is shown, for the screen's time."""
         self._screen = screen
-        self._until_ns = self._now_ns() + int(_SECONDS.get(screen.name, SECONDS_DEFAULT) * 1e9)
+        self._until_ns = self._now_ns() + int(_seconds_of(screen) * 1e9)
+        self._screen_changes(screen)
         self._refresh()
+
+    def rest(self, *names: ScreenName) -> None:
+        """The kiosk rests, if one of these screens is on."""
+        if self._screen is not None and self._screen.name in names:
+            self._screen = None
+            self._screen_changes(None)
+            self._refresh()
+
+    def admit(self, admission: Admission) -> None:
+        """A member was recognised by face and served: what was written is sent, and the screen shown."""
+        assert admission.member is not None
+        self._storage_works()
+        self._sent(admission)
+        self._visit = visits.recognised(self._visit, admission.member, self._now_ns())
+        self.show(admission.screen)
+
+    def behind(self) -> None:
+        """The cloud is to be told soon what this device holds."""
+        self._line.behind = True
+
+    def _screen_over(self) -> None:
+        """A screen's time is over; a greeting may lead on to a face that is learnt."""
+        if not self._enrolment.greeted():
+            self._screen = None
+            self._screen_changes(None)
+            self._refresh()
+
+    def _screen_changes(self, screen: Screen | None) -> None:
+        self._faces.screen_changes(screen)
+        self._enrolment.screen_changes(screen)
 
     def _showing(self, now_ns: int) -> Screen:
         """What is to be seen now: the last screen while its time lasts, else the one the kiosk rests on."""
         if self._screen is not None and now_ns < self._until_ns:
             return self._screen
-        self._screen = None
         if self._storage_full:
             return Screen(name=ScreenName.FAULT, fault=FaultName.STORAGE)
         if not self._camera_live:
@@ -329,10 +536,20 @@ class Agent:
         now_ns = self._now_ns()
         screen = self._showing(now_ns)
         status = report.screen_status(
-            self._entrance, online=self._sync.online, waiting=self._sync.waiting, camera_live=self._camera_live
+            self._entrance,
+            self._held,
+            online=self._sync.online,
+            waiting=self._sync.waiting,
+            camera_live=self._camera_live,
         )
-        seconds = 0.0 if self._screen is None else (self._until_ns - now_ns) / 1e9
+        seconds = (self._until_ns - now_ns) / 1e9 if screen is self._screen else 0.0
         self._entrance.display.show(screen, status, seconds)
 
     def _now_ns(self) -> int:
         return self._entrance.clock.read().monotonic_ns
+
+
+def _seconds_of(screen: Screen) -> float:
+    """How long the screen is there unless another comes."""
+    seconds = _SECONDS.get(screen.name, SECONDS_DEFAULT)
+    return max(seconds, SECONDS_TO_TAP) if screen.offers else seconds

@@ -1,10 +1,12 @@
 """What every use case works with: this device's identity, its database, and the ports to the world."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from edge.channel.messages import ToVision
 from edge.core.clock import RawTime, read_clock
 from edge.db import knowledge
 from edge.db.database import Database
@@ -15,9 +17,27 @@ from shared.ids import DeviceId
 from shared.signing import load_public_key
 
 
+class Eyes(Protocol):
+    """The line to `vision`."""
+
+    def tell(self, message: ToVision) -> None:
+        """Says it, or drops it while `vision` is away: whoever comes back is told the present state."""
+        ...
+
+
+class NoEyes:
+    """An entrance without `vision`."""
+
+    def tell(self, message: ToVision) -> None:
+        """Nobody hears it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrance:
-    """One kiosk: who it is and what it holds. `random_bytes` makes salts and nonces, `random_unit` jitter in [0, 1)."""
+    """One kiosk: who it is and what it holds. `random_bytes` makes salts and nonces, `random_unit` jitter in [0, 1).
+
+    `touch` when the screen can be tapped. `languages` are the screen's, its own first.
+    """
 
     device: DeviceId
     signing_key: Ed25519PrivateKey
@@ -29,6 +49,9 @@ class Entrance:
     random_bytes: Callable[[int], bytes]
     random_unit: Callable[[], float]
     software: str
+    eyes: Eyes = field(default_factory=NoEyes)
+    touch: bool = False
+    languages: tuple[str, ...] = ("en", "it")
 
     def now(self) -> "Moment":
         """The clocks, read and judged."""

@@ -5,7 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from edge.core.feeds import PageVerdict, judge_page
-from edge.db import claims, knowledge, outbox
+from edge.db import claims, faces, knowledge, outbox
 from edge.db.database import Connection
 from edge.flow.entrance import Entrance
 from shared.answers import AllotmentIssued, EpochIssued, Page, Reason, Receipt, name_of
@@ -85,6 +85,7 @@ def learn_receipt(entrance: Entrance, receipt: Receipt) -> Learned:
         if not _is_our_history(connection, entrance, receipt):
             return Learned.IGNORED
         outbox.settle(connection, receipt.epoch, receipt.contiguous, receipt.verdicts)
+        faces.erase_settled(connection)
         instant = entrance.now().reading.instant
         if instant is not None:
             knowledge.save_balances(connection, receipt.epoch, receipt.verdicts, milliseconds(instant))

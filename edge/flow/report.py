@@ -1,19 +1,25 @@
 """What the device says about itself: its state to the cloud, its status to the screen and the command line."""
 
+import msgspec
+
 from edge.channel.messages import StatusTold
 from edge.core.screen import Status
 from edge.db import claims, knowledge, outbox
 from edge.flow.entrance import Entrance
+from edge.flow.held import Held
 from shared.business_day import milliseconds
 from shared.envelope import DeviceState
 
 
-def device_state(entrance: Entrance, session: int, *, online: bool, settled: int) -> DeviceState:
-    """The birth message (or, not online, the will)."""
+def device_state(entrance: Entrance, held: Held, session: int, *, online: bool, settled: int) -> DeviceState:
+    """The birth message (or, not online, the will). Of templates it names what `vision` holds, or last held."""
     connection = entrance.database.connection
     life = knowledge.life(connection)
     policy = knowledge.policy(connection)
     allotment = None if policy is None else claims.allotment_of(connection, policy.campaign, life.epoch)
+    feeds = knowledge.feed_versions(connection)
+    if held.vision is not None:
+        feeds = msgspec.structs.replace(feeds, templates=held.vision.templates_version)
     return DeviceState(
         device=entrance.device,
         session=session,
@@ -22,13 +28,13 @@ def device_state(entrance: Entrance, session: int, *, online: bool, settled: int
         epoch=life.epoch,
         head=outbox.head_of(connection, entrance.device, life.epoch).seq,
         settled=settled,
-        feeds=knowledge.feed_versions(connection),
+        feeds=feeds,
         allotment=0 if allotment is None else allotment.serial,
         software=entrance.software,
     )
 
 
-def screen_status(entrance: Entrance, *, online: bool, waiting: int, camera_live: bool) -> Status:
+def screen_status(entrance: Entrance, held: Held, *, online: bool, waiting: int, camera_live: bool) -> Status:
     """What stands beside every screen."""
     policy = knowledge.policy(entrance.database.connection)
     return Status(
@@ -37,10 +43,20 @@ def screen_status(entrance: Entrance, *, online: bool, waiting: int, camera_live
         store_name="" if policy is None else policy.store_name,
         camera_live=camera_live,
         clock_trusted=entrance.now().reading.instant is not None,
+        faces=held.is_on,
     )
 
 
-def status(entrance: Entrance, *, online: bool, camera_live: bool, decoder_restarts: int, screen: str) -> StatusTold:
+def status(
+    entrance: Entrance,
+    held: Held,
+    *,
+    online: bool,
+    camera_live: bool,
+    decoder_restarts: int,
+    screen: str,
+    no_match_today: int,
+) -> StatusTold:
     """The answer to `doorstep-edge status`."""
     connection = entrance.database.connection
     life = knowledge.life(connection)
@@ -69,4 +85,8 @@ def status(entrance: Entrance, *, online: bool, camera_live: bool, decoder_resta
         camera_live=camera_live,
         decoder_restarts=decoder_restarts,
         screen=screen,
+        faces=held.readiness.value,
+        templates=0 if held.vision is None else held.vision.templates,
+        group=None if held.vision is None or held.vision.group is None else held.vision.group.hex(),
+        no_match_today=no_match_today,
     )

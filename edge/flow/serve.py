@@ -8,12 +8,16 @@ import asyncio
 import logging
 from collections import deque
 from pathlib import Path
+from typing import assert_never
 
 from edge.channel.messages import (
+    AdmissionAsked,
     CameraSeen,
     CodesSeen,
+    EnrolAsked,
     Heard,
     HeardDone,
+    JoinAsked,
     LinkDown,
     LinkHello,
     LinkUp,
@@ -22,14 +26,17 @@ from edge.channel.messages import (
     ScreenShown,
     StatusAsked,
     ToAgent,
+    Touched,
+    ToVision,
     ViewClear,
     VisionHello,
     WebHello,
 )
 from edge.channel.stream import Channel, agent_side
-from edge.core.screen import Screen, Status
+from edge.core.screen import Screen, Status, is_same_dialog
 from edge.errors import ChannelBroken, StorageFault
-from edge.flow.agent import Agent
+from edge.flow.agent import Agent, FaceWord
+from edge.flow.enrol import Tell
 from edge.ports import Watchdog
 from shared.ids import DeviceId
 from shared.topics import Up
@@ -47,13 +54,20 @@ class Screens:
     def __init__(self) -> None:
         self._channels: set[Channel[ToAgent]] = set()
         self._newest: ScreenShown | None = None
+        self._since = 0
 
     def show(self, screen: Screen, status: Status, seconds: float) -> None:
         """Replaces what is shown."""
         serial = 1 if self._newest is None else self._newest.serial + 1
+        if self._newest is None or not is_same_dialog(screen, self._newest.screen):
+            self._since = serial
         self._newest = ScreenShown(serial=serial, screen=screen, status=status, seconds=seconds)
         for channel in self._channels:
             channel.send(self._newest)
+
+    def is_on(self, serial: int) -> bool:
+        """True when whoever saw this serial sees the present screen: only what stands beside it changed since."""
+        return self._newest is not None and self._since <= serial <= self._newest.serial
 
     def join(self, channel: Channel[ToAgent]) -> None:
         """Shows this channel the present screen and all that follow."""
@@ -90,16 +104,49 @@ class Line:
         self._channel = None
 
 
+class Sight:
+    """The line to whatever vision process is connected."""
+
+    def __init__(self) -> None:
+        self._channel: Channel[ToAgent] | None = None
+
+    def tell(self, message: ToVision) -> None:
+        """Says it, or drops it while there is none."""
+        if self._channel is not None:
+            self._channel.send(message)
+
+    def take(self, channel: Channel[ToAgent]) -> None:
+        """The vision process speaks on this channel from now on."""
+        self._channel = channel
+
+    def is_on(self, channel: Channel[ToAgent]) -> bool:
+        """True when this channel is the vision process's."""
+        return self._channel is channel
+
+    def lose(self) -> None:
+        """The vision process is gone."""
+        self._channel = None
+
+
 class AgentServer:
     """Serves the agent's socket until cancelled."""
 
     def __init__(
-        self, agent: Agent, device: DeviceId, line: Line, screens: Screens, watchdog: Watchdog, path: Path
+        self,
+        agent: Agent,
+        device: DeviceId,
+        line: Line,
+        screens: Screens,
+        watchdog: Watchdog,
+        path: Path,
+        sight: Sight | None = None,
     ) -> None:
         self._agent = agent
         self._device = device
         self._line = line
         self._screens = screens
+        self._sight = sight or Sight()
+        self._enrolments: dict[Channel[ToAgent], Tell] = {}
         self._watchdog = watchdog
         self._path = path
         self._handlers: set[asyncio.Task[None]] = set()
@@ -151,6 +198,12 @@ class AgentServer:
         if self._line.is_on(channel):
             self._line.lose()
             self._agent.line_down()
+        if self._sight.is_on(channel):
+            self._sight.lose()
+            self._agent.vision_leaves()
+        tell = self._enrolments.pop(channel, None)
+        if tell is not None:
+            self._agent.stop_enrol(tell)
 
     def _welcome(self, channel: Channel[ToAgent]) -> None:
         """A newer link takes the older one's place. Raises: StorageFull when its session could not be counted."""
@@ -181,9 +234,28 @@ class AgentServer:
                 self._agent.see_codes(message.texts, message.seen_ns)
             case CameraSeen():
                 self._agent.see_camera(live=message.live, decoder_restarts=message.decoder_restarts)
+            case WebHello():
+                self._screens.join(channel)
+            case Touched():
+                if self._screens.is_on(message.serial):
+                    self._agent.touch(message.offer, message.choice)
+            case VisionHello():
+                self._sight.take(channel)
+                self._agent.vision_arrives(message)
+            case ViewClear():
+                pass
+            case LinkHello() | Heard() | LinkUp() | LinkDown():
+                self._handle_link(channel, message)
+            case StatusAsked() | AdmissionAsked() | JoinAsked() | EnrolAsked():
+                self._answer(channel, message)
+            case _:
+                self._hear_vision(channel, message)
+
+    def _handle_link(self, channel: Channel[ToAgent], message: LinkHello | Heard | LinkUp | LinkDown) -> None:
+        match message:
             case LinkHello():
                 self._welcome(channel)
-            case Heard() | LinkUp() | LinkDown() if not self._line.is_on(channel):
+            case _ if not self._line.is_on(channel):
                 log.debug("a link that was replaced still speaks")
             case Heard():
                 self._hear(channel, message)
@@ -191,9 +263,28 @@ class AgentServer:
                 self._agent.line_up()
             case LinkDown():
                 self._agent.line_down()
-            case WebHello():
-                self._screens.join(channel)
+            case _:
+                assert_never(message)
+
+    def _answer(
+        self, channel: Channel[ToAgent], message: StatusAsked | AdmissionAsked | JoinAsked | EnrolAsked
+    ) -> None:
+        """What a command line asks for."""
+        match message:
             case StatusAsked():
                 channel.send(self._agent.status())
-            case VisionHello() | ViewClear():
-                pass
+            case AdmissionAsked():
+                channel.send(self._agent.ask_admission())
+            case JoinAsked():
+                channel.send(self._agent.ask_join())
+            case EnrolAsked():
+                self._enrolments[channel] = channel.send
+                self._agent.ask_enrol(message.member, self._enrolments[channel])
+            case _:
+                assert_never(message)
+
+    def _hear_vision(self, channel: Channel[ToAgent], word: FaceWord) -> None:
+        if self._sight.is_on(channel):
+            self._agent.hear_vision(word)
+        else:
+            log.debug("a vision process that was replaced still speaks")

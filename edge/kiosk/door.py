@@ -1,7 +1,8 @@
 """What every request passes before anything else: only GET, only under a name this kiosk is known by.
 
 The host check keeps a strange web page from reading the kiosk through a name it has pointed at it (DNS rebinding);
-comparing Origin with Host would not, because both carry the stranger's name then.
+comparing Origin with Host would not, because both carry the stranger's name then. Where the screen can be tapped, one
+path takes POST, and there Origin must be Host as well: a strange page that knows the kiosk's right name taps nothing.
 """
 
 import ipaddress
@@ -39,8 +40,9 @@ HEADERS = (
 class Door:
     """Lets through what may pass and puts the protective headers on every answer, refusals included."""
 
-    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str], post_path: str | None = None) -> None:
         self._app = app
+        self._post_path = post_path
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,8 +60,18 @@ class Door:
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if len(hosts) != 1 or not self._knows(hosts[0].decode("latin-1")):
             return PlainTextResponse("not a name of this kiosk\n", status_code=421)
+        if self._post_path is not None and scope["path"] == self._post_path:
+            return self._choose_post(scope, hosts[0])
         if scope["method"] != "GET":
             return PlainTextResponse("only GET\n", status_code=405, headers={"allow": "GET"})
+        return self._app
+
+    def _choose_post(self, scope: Scope, host: bytes) -> ASGIApp:
+        if scope["method"] != "POST":
+            return PlainTextResponse("only POST\n", status_code=405, headers={"allow": "POST"})
+        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        if len(origins) != 1 or origins[0].lower() != b"http://" + host.lower():
+            return PlainTextResponse("not from this page\n", status_code=403)
         return self._app
 
     def _knows(self, host_header: str) -> bool:

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from typing import assert_never
 
-from edge.channel.messages import FromAgent, HeardDone, LinkWelcome, Publish, ScreenShown, StatusTold, WebHello
+from edge.channel.messages import FromAgent, ScreenShown, WebHello
 from edge.channel.stream import Channel, connect_to_agent
 from edge.errors import ChannelBroken
 from edge.kiosk.hub import ScreenHub
@@ -37,8 +36,9 @@ async def _follow_once(hub: ScreenHub, agent_socket: str) -> bool:
     try:
         hub.show(await _next_screen(channel))
         log.info("agent is there")
-        while True:
-            hub.show(await _next_screen(channel))
+        with hub.telling(channel.send):
+            while True:
+                hub.show(await _next_screen(channel))
     except ChannelBroken:
         return hub.has_agent
     finally:
@@ -51,7 +51,5 @@ async def _next_screen(channel: Channel[FromAgent]) -> ScreenShown:
     match message:
         case ScreenShown():
             return message
-        case LinkWelcome() | Publish() | HeardDone() | StatusTold():
-            raise ChannelBroken("not for a screen")
         case _:
-            assert_never(message)
+            raise ChannelBroken("not for a screen")

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import msgspec
 
-from edge.channel.messages import ScreenShown
-from edge.core.screen import Screen, ScreenName, Status
+from edge.channel.messages import ScreenShown, Touched
+from edge.core.screen import Screen, ScreenName, Status, is_same_dialog
 
 
 class PageScreen(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +57,8 @@ class ScreenHub:
         self._watches: set[Watch] = set()
         self._newest = PageScreen(serial=None, screen=Screen(name=ScreenName.FAULT), status=None, seconds=0.0)
         self._since_s = monotonic_s()
+        self._first_serial: int | None = None
+        self._tell: Callable[[Touched], None] | None = None
 
     @property
     def watchers(self) -> int:
@@ -88,6 +90,25 @@ class ScreenHub:
             return msgspec.structs.replace(newest, seconds=left_s)
         return msgspec.structs.replace(newest, screen=Screen(name=ScreenName.IDLE), seconds=0.0)
 
+    def tap(self, touched: Touched) -> bool:
+        """True when the tap was for what is shown and offered now, and the agent was told of it."""
+        shown, first = self.current(), self._first_serial
+        if shown.serial is None or first is None or self._tell is None:
+            return False
+        if not first <= touched.serial <= shown.serial or touched.offer not in shown.screen.offers:
+            return False
+        self._tell(touched)
+        return True
+
+    @contextmanager
+    def telling(self, tell: Callable[[Touched], None]) -> Iterator[None]:
+        """Taps go to this agent, as long as it is there."""
+        self._tell = tell
+        try:
+            yield
+        finally:
+            self._tell = None
+
     @contextmanager
     def watching(self) -> Iterator[Watch | None]:
         """A place among the watchers, None when all are taken."""
@@ -107,6 +128,8 @@ class ScreenHub:
             watch.end()
 
     def _replace(self, newest: PageScreen) -> None:
+        if newest.serial is None or not self.has_agent or not is_same_dialog(newest.screen, self._newest.screen):
+            self._first_serial = newest.serial
         self._newest = newest
         self._since_s = self._monotonic_s()
         for watch in self._watches:

@@ -1,7 +1,7 @@
 """The process `web`: serves the kiosk's page on loopback and passes on what the agent wants shown.
 
-Small on purpose: four routes, files read once from the package, one pure-Python HTTP parser, no web framework beyond
-routing. A staff dashboard, when there is one, stands beside it in `edge.dashboard`.
+Small on purpose: a handful of routes, files read once from the package, one pure-Python HTTP parser, no web framework
+beyond routing. A staff dashboard, when there is one, stands beside it in `edge.dashboard`.
 """
 
 import asyncio
@@ -12,16 +12,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from typing import Annotated
 
 import msgspec
 import uvicorn
+from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from edge.channel.messages import Touched
+from edge.core.screen import Offer
 from edge.errors import SettingsWrong
+from edge.kiosk.code import draw_code
 from edge.kiosk.door import Door
 from edge.kiosk.events import EventStream
 from edge.kiosk.follow import follow_agent
@@ -29,11 +34,14 @@ from edge.kiosk.hub import ScreenHub
 from edge.kiosk.options import KioskOptions
 from edge.kiosk.texts import PageTexts, load_page_texts
 from edge.ports import Watchdog
+from shared.decoding import UNREADABLE
 
 CONNECTIONS_MAX = 64  # idle keep-alive connections count too; a screen needs two
 REQUEST_HEAD_BYTES_MAX = 16 * 1024
 GOODBYE_S = 2  # streams end within a moment; a stalled one is not waited for
 ALIVE_S = 2.0
+TAP_PATH = "/touch"
+TAP_BYTES_MAX = 256  # a serial, a word and a place
 JSON = "application/json"
 ASSETS = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -53,6 +61,19 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     screens: int
 
 
+class Tap(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the page says of a tap: on which screen, on what, and for a picked nickname at which place."""
+
+    serial: Annotated[int, Meta(ge=0, le=2**53)]
+    offer: Offer
+    choice: Annotated[int, Meta(ge=0, le=99)] | None = None
+
+    @property
+    def touched(self) -> Touched:
+        """As the agent is told."""
+        return Touched(serial=self.serial, offer=self.offer, choice=self.choice)
+
+
 def kiosk_app(hub: ScreenHub, options: KioskOptions, texts: PageTexts) -> ASGIApp:
     """The page, its files, its texts, the stream and the health answer, all behind the door."""
 
@@ -63,6 +84,20 @@ def kiosk_app(hub: ScreenHub, options: KioskOptions, texts: PageTexts) -> ASGIAp
     async def words(_: Request) -> Response:
         return Response(encoded_texts, media_type=JSON)
 
+    async def code(_: Request) -> Response:
+        shown = hub.current().screen.code
+        if shown is None:
+            return Response(status_code=404)
+        return Response(draw_code(shown), media_type="image/svg+xml")
+
+    async def tap(request: Request) -> Response:
+        touched = await _read_tap(request)
+        if not isinstance(touched, Touched):
+            return touched
+        if not hub.has_agent:
+            return Response("the agent is away\n", status_code=503)
+        return Response(status_code=204 if hub.tap(touched) else 409)
+
     files_by_path = {path: _read(name) for path, (name, _) in ASSETS.items()}
     encoded_texts = msgspec.json.encode(texts)
     edition = hashlib.sha256(b"".join((*files_by_path.values(), encoded_texts))).hexdigest()
@@ -71,8 +106,11 @@ def kiosk_app(hub: ScreenHub, options: KioskOptions, texts: PageTexts) -> ASGIAp
         Route("/texts", words),
         Route("/healthz", health),
         Route("/events", EventStream(hub, options.heartbeat_s, edition)),
+        Route("/code.svg", code),
+        *((Route(TAP_PATH, tap, methods=["POST"]),) if options.touch else ()),
     ]
-    return Door(Starlette(routes=routes), (options.host, *options.allowed_hosts))
+    hosts = (options.host, *options.allowed_hosts)
+    return Door(Starlette(routes=routes), hosts, TAP_PATH if options.touch else None)
 
 
 async def run_web(options: KioskOptions, watchdog: Watchdog, listener: socket.socket | None = None) -> None:
@@ -156,6 +194,21 @@ async def _beat(watchdog: Watchdog) -> None:
     while True:
         watchdog.alive()
         await asyncio.sleep(ALIVE_S)
+
+
+async def _read_tap(request: Request) -> Touched | Response:
+    """The tap in the request, or the answer that says what is wrong with it."""
+    if request.headers.get("content-type") != JSON:
+        return Response("not JSON\n", status_code=415)
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > TAP_BYTES_MAX:
+            return Response("too much for a tap\n", status_code=413)
+    try:
+        return msgspec.json.decode(body, type=Tap).touched
+    except UNREADABLE:
+        return Response("not a tap\n", status_code=400)
 
 
 def _read(name: str) -> bytes:

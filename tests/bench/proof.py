@@ -24,6 +24,8 @@ DOCUMENT = ROOT / "docs" / "measurements.md"
 SEEDS = 500  # four seconds each
 KILLS = 500
 CLAIMS = 20_000
+TEXTS = 10_000_000  # eight minutes
+IMAGES = 200_000  # ten
 COMPLAINT_LINES_MAX = 30  # of a step that failed; its whole output is on the screen
 
 
@@ -65,7 +67,9 @@ def steps(share: float) -> tuple[Step, ...]:
         max(least, round(all_of * share)) for all_of, least in ((SEEDS, 2), (KILLS, 7), (CLAIMS, 1000))
     )
     benches = tuple(
-        Step(title=f"Benchmark: {name}", shows=_shows(name), words=(f"tests.bench.{name}", *_words(name, claims)))
+        Step(
+            title=f"Benchmark: {name}", shows=_shows(name), words=(f"tests.bench.{name}", *_words(name, claims, share))
+        )
         for name in NAMES
     )
     return (
@@ -91,11 +95,24 @@ def _shows(name: str) -> str:
         "grant": "What one grant costs in CPU and in syncs of the log.",
         "device": "How quickly a member is served, and what the device's processes need.",
         "claims": "How many claims a second go from the broker to a committed receipt.",
+        "liveness": "What the passive check and the turn of the head let through of drawn attacks, and whom they stop.",
+        "portraits": "How many known people are missed at a wanted rate of strangers taken for somebody.",
+        "search": "A gallery of 100,000 templates: time, size, agreement with exact search, cold load.",
+        "unlinkability": "Whether templates of one person in two groups look like those of two people.",
+        "faces": "What recognising costs: frames a second, CPU at a visited and an empty door, memory, start.",
+        "walkin": "Rendered visits of members and strangers, with the verdicts, the times and the peers.",
+        "fuzz": "Texts, pictures and files that nobody would make on purpose, by the million.",
     }[name]
 
 
-def _words(name: str, claims: int) -> tuple[str, ...]:
-    return ("--claims", str(claims)) if name == "claims" else ()
+def _words(name: str, claims: int, share: float) -> tuple[str, ...]:
+    match name:
+        case "claims":
+            return ("--claims", str(claims))
+        case "fuzz":
+            return ("--texts", str(max(1000, round(TEXTS * share))), "--images", str(max(100, round(IMAGES * share))))
+        case _:
+            return ()
 
 
 def run(step: Step) -> Done:

@@ -10,13 +10,17 @@ import cv2
 import numpy as np
 from playwright.sync_api import Browser, Page
 
-from edge.core.screen import FaultName, Screen, ScreenName, Status
+from edge.core.group import GroupRequest, encode_request
+from edge.core.screen import EnrolRefusal, FaultName, Offer, Screen, ScreenName, Side, StandHint, Status
+from shared.ids import DeviceId
 from tests.support.chromium import chromium
 from tests.support.screen_agent import OFFLINE, ONLINE, KioskStand, kiosk_stand
 
 PORTRAIT = (1080, 1920)
 LANDSCAPE = (1920, 1080)
 SMALL = (800, 480)
+NICKNAMES = ("M•••a", "G•••o", "A•••", "F•••a", "L•••o", "C•••e")
+REQUEST = encode_request(GroupRequest(device=DeviceId("kiosk2"), sealing_public=bytes(range(32))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +53,35 @@ def scenes(language: str, nickname: str = "Giulia") -> tuple[Scene, ...]:
         Scene(name="exhausted", screen=Screen(name=ScreenName.EXHAUSTED, nickname=nickname, language=language)),
         Scene(name="paused", screen=Screen(name=ScreenName.PAUSED)),
         Scene(name="fault", screen=Screen(name=ScreenName.FAULT, fault=FaultName.CAMERA)),
+        *face_scenes(language, NICKNAMES if nickname == "Giulia" else tuple("123456")),
         Scene(name="offline", screen=idle, status=OFFLINE),
+    )
+
+
+def face_scenes(language: str, nicknames: tuple[str, ...] = NICKNAMES) -> tuple[Scene, ...]:
+    """The screens of the camera path."""
+    learning = Screen(
+        name=ScreenName.ENROL, language=language, hint=StandHint.CLOSER, taken=5, wanted=9, offers=(Offer.DECLINE,)
+    )
+    return (
+        Scene(name="show_code", screen=Screen(name=ScreenName.SHOW_CODE)),
+        Scene(name="choose", screen=Screen(name=ScreenName.CHOOSE, choices=nicknames, offers=(Offer.PICK,))),
+        Scene(name="turn", screen=Screen(name=ScreenName.TURN, side=Side.LEFT)),
+        Scene(
+            name="consent",
+            screen=Screen(
+                name=ScreenName.CONSENT, language=language, text_version=1, offers=(Offer.AGREE, Offer.DECLINE)
+            ),
+        ),
+        Scene(name="enrol", screen=learning),
+        Scene(name="enrolled", screen=Screen(name=ScreenName.ENROLLED, language=language)),
+        Scene(
+            name="not_enrolled",
+            screen=Screen(name=ScreenName.NOT_ENROLLED, language=language, refusal=EnrolRefusal.NOBODY),
+        ),
+        Scene(name="forgotten", screen=Screen(name=ScreenName.FORGOTTEN, language=language)),
+        Scene(name="join_group", screen=Screen(name=ScreenName.JOIN_GROUP, code=REQUEST)),
+        Scene(name="admitted", screen=Screen(name=ScreenName.ADMITTED)),
     )
 
 

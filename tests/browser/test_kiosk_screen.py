@@ -6,13 +6,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+import cv2
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from edge.core.screen import Screen, ScreenName
+from edge.core.screen import Offer, Screen, ScreenName, StandHint
 from edge.kiosk.texts import PageTexts, load_texts
-from tests.browser.screens import LANDSCAPE, PORTRAIT, SMALL, Scene, open_page, scenes, show
-from tests.support.screen_agent import IDLE, OFFLINE, ONLINE, KioskStand, kiosk_stand
+from edge.vision.codes import Effort
+from edge.vision.qr import read_codes
+from tests.browser.screens import LANDSCAPE, PORTRAIT, REQUEST, SMALL, Scene, open_page, scenes, show
+from tests.support.screen_agent import IDLE, LOOKING, OFFLINE, ONLINE, KioskStand, kiosk_stand
 
 GREETING = Screen(name=ScreenName.GREETING, nickname="Giulia", language="en", points=10, balance=1240)
 
@@ -93,6 +97,83 @@ READ: Mapping[tuple[str, str], str] = {
     ("paused", "it"): (
         "In pausa / Al momento questo schermo non assegna punti. Chiedi al personale."
         " / Taking a break / This kiosk gives no points at the moment. Please ask our staff."
+    ),
+    ("show_code", "en"): (
+        "Please show your code / Hold your phone or card up to the camera, and we go on from there. / Mostra"
+        " il codice, per favore / Avvicina il telefono o la tessera alla telecamera, e andiamo avanti da lì."
+    ),
+    ("show_code", "it"): (
+        "Mostra il codice, per favore / Avvicina il telefono o la tessera alla telecamera, e andiamo avanti"
+        " da lì. / Please show your code / Hold your phone or card up to the camera, and we go on from there."
+    ),
+    ("choose", "en"): (
+        "Which one is you? / Tap your nickname. / M•••a / G•••o / A••• / F•••a / L•••o / C•••e / None of"
+        " these / Chi sei? / Tocca il tuo nome."
+    ),
+    ("choose", "it"): (
+        "Chi sei? / Tocca il tuo nome. / M•••a / G•••o / A••• / F•••a / L•••o / C•••e / Nessuno di questi /"
+        " Which one is you? / Tap your nickname."
+    ),
+    ("turn", "en"): (
+        "Turn your head to the left / Look at the screen first, then turn slowly. / Gira la testa a sinistra"
+        " / Guarda prima lo schermo, poi gira piano."
+    ),
+    ("turn", "it"): (
+        "Gira la testa a sinistra / Guarda prima lo schermo, poi gira piano. / Turn your head to the left /"
+        " Look at the screen first, then turn slowly."
+    ),
+    ("consent", "en"): (
+        "Shall we recognise you from now on? / Why: to know you at this shop’s door and give you the day’s"
+        " points, without your code. / What is kept: 256 numbers that describe your face. No picture. / Where:"
+        " encrypted, on the kiosks of this shop. Our servers pass them on and cannot read them. / How long:"
+        " until you withdraw. A kiosk that has not heard from us for 30 days deletes them by itself. / You"
+        " need not: your code always works and gives the same points. / To withdraw: on your member page, or"
+        " here after your code. Every kiosk then deletes them. / Text version 1 / I agree / No, thank you"
+    ),
+    ("consent", "it"): (
+        "Vuoi che ti riconosciamo d’ora in poi? / Perché: per riconoscerti all’ingresso di questo negozio e"
+        " darti i punti del giorno, senza codice. / Cosa si conserva: 256 numeri che descrivono il tuo viso."
+        " Nessuna immagine. / Dove: cifrati, sugli schermi di questo negozio. I nostri server li trasmettono e"
+        " non possono leggerli. / Per quanto: finché non ritiri il consenso. Uno schermo che non ci sente da"
+        " 30 giorni li cancella da solo. / Non è obbligatorio: il tuo codice funziona sempre e dà gli stessi"
+        " punti. / Per ritirarlo: sulla tua pagina socio, o qui dopo il codice. Ogni schermo allora li"
+        " cancella. / Versione del testo 1 / Sono d’accordo / No, grazie"
+    ),
+    ("enrol", "en"): ("A little closer / We are learning your face. It takes about five seconds. / Stop"),
+    ("enrol", "it"): ("Un po’ più vicino / Impariamo il tuo viso. Bastano circa cinque secondi. / Basta"),
+    ("enrolled", "en"): ("Done! / Next time just look at the camera. Your code keeps working."),
+    ("enrolled", "it"): ("Fatto! / La prossima volta basta guardare la telecamera. Il tuo codice funziona ancora."),
+    ("not_enrolled", "en"): (
+        "That did not work / We could not see your face well enough. Please try again another time. / Your"
+        " code keeps working."
+    ),
+    ("not_enrolled", "it"): (
+        "Non ha funzionato / Non abbiamo visto bene il tuo viso. Riprova un’altra volta. / Il tuo codice"
+        " funziona ancora."
+    ),
+    ("forgotten", "en"): (
+        "Your face is forgotten / It is deleted here. The shop’s other kiosks follow as soon as they hear of"
+        " it. / Your code keeps working."
+    ),
+    ("forgotten", "it"): (
+        "Il tuo viso è dimenticato / Qui è cancellato. Gli altri schermi del negozio seguono appena lo sanno."
+        " / Il tuo codice funziona ancora."
+    ),
+    ("join_group", "en"): (
+        "New kiosk / For staff: hold this code to the camera of a kiosk that is already in use."
+        " / Nuovo schermo / Per il personale: mostra questo codice alla telecamera di uno schermo già in uso."
+    ),
+    ("join_group", "it"): (
+        "Nuovo schermo / Per il personale: mostra questo codice alla telecamera di uno schermo già in uso."
+        " / New kiosk / For staff: hold this code to the camera of a kiosk that is already in use."
+    ),
+    ("admitted", "en"): (
+        "The new kiosk is admitted / For staff: it joins as soon as both kiosks are online. / Il nuovo"
+        " schermo è ammesso / Per il personale: si unisce appena entrambi sono in linea."
+    ),
+    ("admitted", "it"): (
+        "Il nuovo schermo è ammesso / Per il personale: si unisce appena entrambi sono in linea. / The new"
+        " kiosk is admitted / For staff: it joins as soon as both kiosks are online."
     ),
     ("fault", "en"): (
         "One moment, please / We will be right back. Your points are safe."
@@ -274,7 +355,7 @@ def pseudo_texts() -> Mapping[str, str]:
 # --- how it looks ---------------------------------------------------------------------------------------------------
 
 OUTSIDE = """() => {
-  const words = "h1, .hello, #details p, .balance, .also p, footer p, .badge, #store";
+  const words = "h1, .hello, #details p, .balance, .also p, footer p, .badge, #store, .offers button";
   const box = (each) => ({ name: each.id || each.className || each.tagName, ...each.getBoundingClientRect().toJSON() });
   const boxes = (chosen) => [...document.querySelectorAll(chosen)].filter((each) => each.checkVisibility()).map(box);
   const leaves = ({ left, top, right, bottom }) => Math.min(left, top) < -1
@@ -284,9 +365,9 @@ OUTSIDE = """() => {
   const read = boxes(words);
   const crossed = read.flatMap((one, at) => [...read.slice(at + 1), ...boxes(".door")]
     .filter((other) => meets(one, other)).map((other) => `${one.name} over ${other.name}`));
-  const [door] = boxes(".door");
-  const wide = boxes("#points").filter(({ width }) => width > door.width - 4);
-  return [...[...read, door].filter(leaves), ...wide].map(({ name }) => name).concat(crossed);
+  const doors = boxes(".door");
+  const wide = boxes("#points").filter(({ width }) => width > doors[0].width - 4);
+  return [...[...read, ...doors].filter(leaves), ...wide].map(({ name }) => name).concat(crossed);
 }"""
 SIZES = pytest.mark.parametrize("size", [PORTRAIT, LANDSCAPE, SMALL], ids=["portrait", "landscape", "small"])
 
@@ -361,6 +442,8 @@ def test_the_headline_reads_from_two_metres(browser: Browser, stand: KioskStand)
     """10 mm of capital height at 2 m; on a 24-inch panel (0.277 mm a pixel) that is a type size of 50 pixels."""
     with watched(browser, stand) as page:
         for scene in scenes("it", nickname=HARD_NAMES["long"]):
+            if scene.name == "consent":
+                continue  # whoever reads it stands near enough to tap
             show(page, stand, scene)
             sizes = [
                 page.eval_on_selector(part, "each => parseFloat(getComputedStyle(each).fontSize)")
@@ -510,3 +593,119 @@ def test_after_an_update_the_page_becomes_the_new_one(browser: Browser) -> None:
         with kiosk_stand(languages=("it",), port=urlsplit(old.url).port or 0):
             page.wait_for_selector("h1:text-is('Mostra il tuo codice')")
         page.close()
+
+
+# --- faces ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def touch_stand() -> Iterator[KioskStand]:
+    """A kiosk whose screen can be tapped."""
+    with kiosk_stand(touch=True) as running:
+        yield running
+
+
+def scene_named(name: str) -> Scene:
+    return next(scene for scene in scenes("en") if scene.name == name)
+
+
+def taps(page: Page, stand: KioskStand, count: int) -> list[tuple[Offer, int | None]]:
+    """What was tapped, once the agent has heard of so many taps."""
+    for _ in range(200):
+        if len(stand.touched) >= count:
+            break
+        page.wait_for_timeout(20)
+    return [(touched.offer, touched.choice) for touched in stand.touched]
+
+
+def test_a_finger_picks_a_nickname_or_none_of_them(browser: Browser, touch_stand: KioskStand) -> None:
+    with watched(browser, touch_stand) as page:
+        touch_stand.touched.clear()
+        show(page, touch_stand, scene_named("choose"))
+        page.get_by_role("button", name="A•••").click()
+        assert taps(page, touch_stand, 1) == [(Offer.PICK, 2)]
+        show(page, touch_stand, scene_named("idle"))
+        assert page.get_by_role("button").count() == 0
+        show(page, touch_stand, scene_named("choose"))
+        page.get_by_role("button", name="None of these").click()
+        assert taps(page, touch_stand, 2)[1] == (Offer.PICK, None)
+
+
+@pytest.mark.parametrize(
+    ("offer", "label"),
+    [
+        (Offer.NOT_ME, "That’s not me"),
+        (Offer.RECOGNISE_ME, "Recognise me next time"),
+        (Offer.FORGET_ME, "Forget my face"),
+    ],
+)
+def test_a_greeting_offers_what_the_agent_offers(
+    browser: Browser, touch_stand: KioskStand, offer: Offer, label: str
+) -> None:
+    with watched(browser, touch_stand) as page:
+        touch_stand.touched.clear()
+        show(page, touch_stand, Scene(name="greeting", screen=replace(GREETING, offers=(offer,))))
+        page.get_by_role("button", name=label).click()
+        assert taps(page, touch_stand, 1) == [(offer, None)]
+        show(page, touch_stand, Scene(name="greeting", screen=GREETING))
+        assert page.get_by_role("button").count() == 0
+
+
+def test_yes_and_no_look_alike(browser: Browser, touch_stand: KioskStand) -> None:
+    with watched(browser, touch_stand) as page:
+        show(page, touch_stand, scene_named("consent"))
+        looks = page.evaluate(
+            """() => [...document.querySelectorAll("#offers button")].map((button) => {
+              const style = getComputedStyle(button), box = button.getBoundingClientRect();
+              const size = [Math.round(box.width), Math.round(box.height)];
+              return [style.backgroundColor, style.color, style.fontSize, style.borderColor, ...size];
+            })"""
+        )
+        assert len(looks) == 2
+        assert looks[0] == looks[1]
+
+
+@pytest.mark.parametrize("size", [PORTRAIT, LANDSCAPE, SMALL])
+def test_what_a_finger_must_hit_is_large_and_in_view(
+    browser: Browser, touch_stand: KioskStand, size: tuple[int, int]
+) -> None:
+    offers = Scene(name="greeting", screen=replace(GREETING, offers=(Offer.RECOGNISE_ME,)))
+    with watched(browser, touch_stand, size) as page:
+        for scene in (scene_named("choose"), scene_named("consent"), scene_named("enrol"), offers):
+            show(page, touch_stand, scene)
+            boxes = [button.bounding_box() for button in page.get_by_role("button").all()]
+            assert boxes
+            for box in boxes:
+                assert box is not None
+                assert min(box["width"], box["height"]) >= 96, scene.name
+                assert box["y"] >= 0, scene.name
+                assert box["y"] + box["height"] <= size[1], scene.name
+
+
+def test_learning_shows_how_far_it_has_come_without_moving_the_page(browser: Browser, stand: KioskStand) -> None:
+    with watched(browser, stand) as page:
+        learning = Screen(name=ScreenName.ENROL, language="en", hint=StandHint.GOOD, taken=3, wanted=12)
+        show(page, stand, Scene(name="enrol", screen=learning))
+        assert page.evaluate("document.getElementById('progress').style.getPropertyValue('--learnt')") == "25"
+        show(page, stand, Scene(name="enrol", screen=replace(learning, hint=StandHint.LOOK)))
+        assert page.inner_text("h1") == "Look at the camera"
+
+
+def test_a_request_to_join_is_shown_as_a_code_that_a_kiosk_reads(browser: Browser, stand: KioskStand) -> None:
+    with watched(browser, stand) as page:
+        show(page, stand, scene_named("join_group"))
+        page.wait_for_function("() => document.getElementById('code').naturalWidth > 0")
+        picture = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert picture is not None
+        (code,) = read_codes(np.asarray(picture, np.uint8), effort=Effort.FULL)
+        assert code.text == REQUEST
+        show(page, stand, scene_named("idle"))
+        assert not page.is_visible("#code")
+
+
+def test_the_notice_says_whether_faces_are_looked_for(browser: Browser, stand: KioskStand) -> None:
+    notices = ((ONLINE, "codes only"), (LOOKING, "only while you stand on the mark"), (ONLINE, "codes only"))
+    with watched(browser, stand) as page:
+        for status, words in notices:
+            show(page, stand, Scene(name="idle", screen=IDLE, status=status))
+            assert words in page.inner_text("footer")

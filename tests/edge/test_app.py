@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from edge.app import ProcessName, Supervisor
 from edge.config import Places
-Supervisor((ProcessName.AGENT,), Places(home=Path(sys.argv[1]), run=Path(sys.argv[2]))).run()
+Supervisor((ProcessName.AGENT,), Places(home=Path(sys.argv[1]), run=Path(sys.argv[2]), models=Path(sys.argv[1]) / "models")).run()
 """
 
 
@@ -43,7 +43,7 @@ def home() -> Iterator[DeviceHome]:
 
 
 def places_of(home: DeviceHome) -> Places:
-    return Places(home=home.folder, run=home.folder / "run")
+    return Places(home=home.folder, run=home.folder / "run", models=home.folder / "models")
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:

@@ -33,7 +33,7 @@ IDENTITY = Identity(
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    return Places(home=tmp_path, run=tmp_path / "run")
+    return Places(home=tmp_path, run=tmp_path / "run", models=tmp_path / "models")
 
 
 def test_the_folder_given_wins_over_the_environments_and_that_over_the_packages(
@@ -41,13 +41,19 @@ def test_the_folder_given_wins_over_the_environments_and_that_over_the_packages(
 ) -> None:
     monkeypatch.delenv("DOORSTEP_EDGE_HOME", raising=False)
     monkeypatch.delenv("DOORSTEP_EDGE_RUN", raising=False)
+    monkeypatch.delenv("DOORSTEP_MODELS", raising=False)
     packaged = Path(HOME_DEFAULT)
-    assert load_places() == Places(home=packaged, run=packaged / "run")
+    assert load_places() == Places(home=packaged, run=packaged / "run", models=packaged / "models")
     monkeypatch.setenv("DOORSTEP_EDGE_HOME", str(tmp_path / "environment"))
     assert load_places().home == tmp_path / "environment"
-    assert load_places(tmp_path / "given") == Places(home=tmp_path / "given", run=tmp_path / "given" / "run")
+    assert load_places(tmp_path / "given") == Places(
+        home=tmp_path / "given", run=tmp_path / "given" / "run", models=tmp_path / "given" / "models"
+    )
     monkeypatch.setenv("DOORSTEP_EDGE_RUN", str(tmp_path / "memory"))
     assert load_places(tmp_path / "given").run == tmp_path / "memory"
+    assert load_places(tmp_path / "given", tmp_path / "told").run == tmp_path / "told"
+    monkeypatch.setenv("DOORSTEP_MODELS", str(tmp_path / "weights"))
+    assert load_places(tmp_path / "given").models == tmp_path / "weights"
 
 
 def test_everything_has_one_place(places: Places) -> None:
@@ -55,6 +61,7 @@ def test_everything_has_one_place(places: Places) -> None:
     assert (places.database, places.keys) == (home / "doorstep.db", home / "keys")
     assert (places.settings, places.identity) == (home / "settings.toml", home / "identity.toml")
     assert (places.agent_socket, places.frames) == (home / "run" / "agent.sock", home / "run" / "frames")
+    assert places.faces == home / "faces.db"
 
 
 def test_the_service_managers_address_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +159,7 @@ def test_whatever_the_cloud_calls_the_store_can_be_written_down(
     tmp_path_factory: pytest.TempPathFactory, store_name: str, host: str, port: int
 ) -> None:
     home = tmp_path_factory.mktemp("home")
-    places = Places(home=home, run=home / "run")
+    places = Places(home=home, run=home / "run", models=home / "models")
     identity = Identity(
         device="kiosk1",
         tenant="acme",

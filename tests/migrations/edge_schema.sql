@@ -1,4 +1,5 @@
 -- 0001_initial.sql 097f37b87153f015a051a9b9ea829c95cbc26d462319a9c84dd2d3f5d998ee0c
+-- 0002_faces.sql 236a98e48e1c3e9dc760bc4139ef141fb20e1ba8cb1bb78dd3251fff48f353a2
 
 CREATE TRIGGER claim_is_final BEFORE UPDATE OF claim, member, business_day, campaign, unit, amount, epoch, seq ON claim
 BEGIN
@@ -59,12 +60,30 @@ CREATE TABLE device (
     session INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
+CREATE TABLE face_member (
+    member BLOB PRIMARY KEY,
+    leaving TEXT,
+    gone INTEGER NOT NULL DEFAULT 0 CHECK (gone IN (0, 1))
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE feed (
     name TEXT PRIMARY KEY,
     version INTEGER NOT NULL,
     issued_ms INTEGER NOT NULL,
     current_ms INTEGER
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE group_page (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    body BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE group_told (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    epoch INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    page_version INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
 
@@ -110,6 +129,13 @@ CREATE TABLE roster (
     language TEXT,
     balance INTEGER NOT NULL,
     balance_ms INTEGER NOT NULL
+, face_text INTEGER) STRICT, WITHOUT ROWID;
+
+CREATE TABLE template_envelope (
+    epoch INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    member BLOB NOT NULL,
+    PRIMARY KEY (epoch, seq)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE visit (
@@ -133,6 +159,10 @@ CREATE UNIQUE INDEX claim_envelope ON claim (epoch, seq);
 
 CREATE INDEX claim_unanswered ON claim (member) WHERE outcome IS NULL;
 
+CREATE INDEX face_member_leaving ON face_member (gone) WHERE leaving IS NOT NULL;
+
 CREATE INDEX outbox_waiting ON outbox (epoch, seq) WHERE settled = 0;
+
+CREATE INDEX template_envelope_member ON template_envelope (member);
 
 CREATE INDEX visit_waiting ON visit (boot, member) WHERE became = 'waiting';

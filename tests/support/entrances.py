@@ -6,11 +6,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import TypeVar
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from edge.channel.messages import EnrolEnded, FaceSeen, LeasesEnd, TemplatesKept, TemplatesTold, ToVision, VisionHello
 from edge.core.clock import RawTime
+from edge.core.match import Candidate, Comparison
 from edge.core.screen import Screen, Status
+from edge.db import knowledge
 from edge.db.database import Database
 from edge.flow.agent import Agent
 from edge.flow.entrance import Entrance
@@ -27,12 +32,25 @@ from shared.answers import (
     RosterEntry,
     RosterPage,
     SignerKey,
+    TemplateEntry,
+    TemplatePage,
     TimeTold,
     kind_of,
     sign_answer,
 )
+from shared.biometrics import Forgetting, SealedTemplate
 from shared.business_day import milliseconds
-from shared.envelope import Batch, DeviceState, Envelope, decode_batch, decode_state, decode_time_asked
+from shared.envelope import (
+    Batch,
+    DeviceState,
+    Envelope,
+    Fact,
+    Opened,
+    decode_batch,
+    decode_state,
+    decode_time_asked,
+    open_envelope,
+)
 from shared.ids import DeviceId, MemberId
 from shared.policy import Policy
 from shared.tokens import certify_phone, issue_card, show_phone_code, step_of
@@ -41,6 +59,11 @@ from shared.topics import Up
 NOON = datetime(2026, 11, 20, 11, 0, tzinfo=UTC)
 DEVICE = DeviceId("kiosk1")
 UNIT = "PT:consumption"
+EMBEDDER, GROUP = b"embedder", b"group--1"
+STRANGER, DOUBTFUL, SURE = 0.1, 0.5, 0.8
+"""Cosines with the best of a gallery of a hundred whose others are like strangers of the portraits."""
+
+Told = TypeVar("Told")
 
 
 @dataclass(slots=True)
@@ -98,6 +121,31 @@ class HandLink:
         """The nonces of all questions for the time."""
         asked = [decode_time_asked(data) for kind, data in self.sent if kind is Up.TIME]
         return [question.nonce for question in asked if question is not None]
+
+
+@dataclass(slots=True)
+class HandEyes:
+    """Keeps what `vision` was told."""
+
+    told: list[ToVision] = field(default_factory=list)
+    answered: int = 0
+
+    def tell(self, message: ToVision) -> None:
+        """Keeps it."""
+        self.told.append(message)
+
+    def last(self, kind: type[Told]) -> Told | None:
+        """The newest message of this kind."""
+        return next((message for message in reversed(self.told) if isinstance(message, kind)), None)
+
+    def unanswered(self) -> list[TemplatesTold | LeasesEnd]:
+        """What was told of templates since the last time."""
+        fresh, self.answered = self.told[self.answered :], len(self.told)
+        return [message for message in fresh if isinstance(message, TemplatesTold | LeasesEnd)]
+
+    def count(self, kind: type[Told]) -> int:
+        """How many messages of this kind there were."""
+        return sum(isinstance(message, kind) for message in self.told)
 
 
 @dataclass(slots=True)
@@ -178,10 +226,20 @@ def policy(version: int = 1, **changes: object) -> Policy:
 class Kiosk:
     """One agent with its hand-driven world. `tell` plays the cloud."""
 
-    def __init__(self, folder: Path, keys: Keys | None = None, device: DeviceId = DEVICE, seed: int = 7) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keys: Keys | None = None,
+        device: DeviceId = DEVICE,
+        seed: int = 7,
+        *,
+        touch: bool = False,
+    ) -> None:
         self.keys = keys or Keys()
+        self.touch_screen = touch
+        self.feed = (0, 0)
         self.device = device
-        self.clock, self.link, self.display = HandClock(), HandLink(), HandDisplay()
+        self.clock, self.link, self.display, self.eyes = HandClock(), HandLink(), HandDisplay(), HandEyes()
         self._random = Random(seed)
         self.signing_key = Ed25519PrivateKey.from_private_bytes(self._random.randbytes(32))
         self.database = Database(folder / f"{device}.db")
@@ -203,6 +261,8 @@ class Kiosk:
                 random_bytes=self._random.randbytes,
                 random_unit=self._random.random,
                 software="test",
+                eyes=self.eyes,
+                touch=self.touch_screen,
             )
         )
         agent.start()
@@ -232,7 +292,7 @@ class Kiosk:
         self.tell(KeyPage(base=0, version=1, more=False, issued_ms=now_ms, issuers=issuers, signers=signers))
         self.tell(EpochIssued(device=self.device, database=state.database, epoch=1, issued_ms=now_ms))
         terms = terms or policy()
-        self.tell(PolicyPage(base=0, version=terms.version, more=False, issued_ms=now_ms, policy=terms))
+        self.tell_policy(terms)
         self.tell(DenyPage(base=0, version=1, more=False, issued_ms=now_ms, reset=True, entries=()))
         self.allot(total)
 
@@ -250,6 +310,11 @@ class Kiosk:
                 ends_ms=ends_ms,
             )
         )
+
+    def tell_policy(self, terms: Policy) -> None:
+        """The cloud says these terms."""
+        now_ms = milliseconds(self.clock.instant)
+        self.tell(PolicyPage(base=0, version=terms.version, more=False, issued_ms=now_ms, policy=terms))
 
     def know(self, *entries: RosterEntry, version: int = 1) -> None:
         """The roster becomes these members."""
@@ -273,3 +338,82 @@ class Kiosk:
         self.agent.line_up()
         self.learn_all(total, terms)
         self.tell_time()
+
+    # --- faces --------------------------------------------------------------------------------------------------------
+
+    def see(self, **changes: object) -> None:
+        """`vision` connects, with networks, the group's secret and these differences."""
+        self.eyes.answered = len(self.eyes.told)
+        hello = VisionHello(
+            embedder=EMBEDDER,
+            life=knowledge.life(self.database.connection).database,
+            group=GROUP,
+            kiosks=(self.device,),
+            sealing_public=b"s" * 32,
+        )
+        self.agent.vision_arrives(msgspec.structs.replace(hello, **changes))
+
+    def ready_for_faces(self, *entries: RosterEntry, terms: Policy | None = None, **hello: object) -> None:
+        """Online, told everything, the roster as given, and `vision` allowed to look at faces."""
+        self.ready(terms=terms or policy(faces=True))
+        self.know(*entries)
+        self.see(**hello)
+        self.tell_templates()
+        self.agent.tick()
+
+    def tell_templates(self, *entries: TemplateEntry, base: int = 0, version: int = 0, **changes: object) -> None:
+        """The cloud tells of templates, and `vision` keeps what it is told of them."""
+        now_ms = milliseconds(self.clock.instant)
+        page = TemplatePage(
+            base=base, version=version, more=False, issued_ms=now_ms, reset=False, entries=tuple(entries)
+        )
+        self.tell(msgspec.structs.replace(page, **changes))
+        self.kept()
+
+    def kept(self, *forgotten: MemberId, templates: int = 1, lapsed: tuple[MemberId, ...] = ()) -> None:
+        """`vision` has done all it was told of templates; these were really there when it forgot them."""
+        for told in self.eyes.unanswered():
+            if isinstance(told, TemplatesTold) and told.version is not None:
+                self.feed = (told.version, told.issued_ms)
+            why = told.why if isinstance(told, TemplatesTold) else Forgetting.LAPSED
+            asked = told.forget if isinstance(told, TemplatesTold) else lapsed
+            really = tuple(member for member in asked if member in forgotten + lapsed)
+            version, issued_ms = self.feed
+            self.agent.hear_vision(
+                TemplatesKept(version=version, issued_ms=issued_ms, templates=templates, forgotten=really, why=why)
+            )
+
+    def stand(self, *members: MemberId, score: float = SURE, track: int = 1, live: float | None = 0.9) -> Screen:
+        """A face on the mark is compared, best with the first member; what the screen says then."""
+        self.agent.hear_vision(
+            FaceSeen(
+                track=track,
+                comparison=compared(*members, score=score),
+                live=live,
+                captured_ns=self.clock.uptime_ns,
+                seen_ns=self.clock.uptime_ns,
+            )
+        )
+        return self.display.last
+
+    def learn(self, member: MemberId, group: bytes = GROUP) -> SealedTemplate:
+        """`vision` has learnt the face it was asked to; the sealed template it gave."""
+        template = sealed(member, group)
+        self.agent.hear_vision(EnrolEnded(member=member, template=template, frames=9, refusal=None))
+        return template
+
+    def facts(self) -> list[Fact]:
+        """Everything that was sent to the cloud so far, whatever was erased left out."""
+        opened = [open_envelope(one, self.device, self.signing_key.public_key()) for one in self.link.envelopes()]
+        return [one.fact for one in opened if isinstance(one, Opened) and one.fact is not None]
+
+
+def compared(*members: MemberId, score: float = SURE) -> Comparison:
+    """Eight fused frames against a gallery of a hundred: these members best, each a hair behind the one before."""
+    candidates = tuple(Candidate(member=member, score=score - 0.001 * place) for place, member in enumerate(members))
+    return Comparison(candidates=candidates, enrolled=100, probes=8, cohort_mean=0.006, cohort_deviation=0.093)
+
+
+def sealed(member: MemberId, group: bytes = GROUP) -> SealedTemplate:
+    """A member's sealed template, as far as anybody but `vision` can see."""
+    return SealedTemplate(member=member, key=group, embedder=EMBEDDER, sealed=b"sealed " + member)

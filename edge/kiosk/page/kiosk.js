@@ -33,6 +33,34 @@ const SCREENS = {
     headline: ["exhausted.headline"],
     details: [["exhausted.detail"]],
   }),
+  show_code: () => ({ headline: ["show_code.headline"], details: [["show_code.detail"]] }),
+  choose: (screen) => ({
+    headline: ["choose.headline"],
+    details: [["choose.detail"]],
+    picks: screen.choices,
+  }),
+  turn: (screen) => ({ headline: [screen.side === "left" ? "turn.left" : "turn.right"], details: [["turn.detail"]] }),
+  consent: (screen) => ({
+    headline: ["consent.headline"],
+    details: [
+      ["consent.purpose"],
+      ["consent.kept"],
+      ["consent.place"],
+      ["consent.term"],
+      ["consent.choice"],
+      ["consent.withdraw"],
+      ["consent.version", { version: screen.text_version }],
+    ],
+  }),
+  enrol: (screen) => ({ headline: [`enrol.${screen.hint ?? "come"}`], details: [["enrol.detail"]] }),
+  enrolled: () => ({ headline: ["enrolled.headline"], details: [["enrolled.detail"]] }),
+  not_enrolled: (screen) => ({
+    headline: ["not_enrolled.headline"],
+    details: [[`not_enrolled.${screen.refusal ?? "nobody"}`], ["not_enrolled.detail"]],
+  }),
+  forgotten: () => ({ headline: ["forgotten.headline"], details: [["forgotten.detail"], ["forgotten.code"]] }),
+  join_group: () => ({ headline: ["join_group.headline"], details: [["join_group.detail"]] }),
+  admitted: () => ({ headline: ["admitted.headline"], details: [["admitted.detail"]] }),
   paused: () => ({ headline: ["paused.headline"], details: [["paused.detail"]] }),
   fault: (screen) => ({
     headline: ["fault.headline"],
@@ -40,7 +68,28 @@ const SCREENS = {
     staff: screen.fault === null ? null : [`fault.${screen.fault}`],
   }),
 };
-const BLANK = { language: null, nickname: null, points: null, balance: null, phone_ahead_s: null, fault: null };
+// What may be tapped, in the order in which it stands; while a face is learnt "no" is "stop". All look alike: a yes
+// that shines brighter than the no is no free choice.
+const OFFERS = {
+  agree: "offer.agree",
+  decline: "offer.decline",
+  not_me: "offer.not_me",
+  recognise_me: "offer.recognise_me",
+  forget_me: "offer.forget_me",
+};
+const TAP_AGAIN_MS = 1500; // a tap that led to nothing may be tried again
+const BLANK = {
+  language: null,
+  nickname: null,
+  points: null,
+  balance: null,
+  phone_ahead_s: null,
+  fault: null,
+  offers: [],
+  choices: [],
+  side: null,
+  code: null,
+};
 const IDLE = { ...BLANK, name: "idle" };
 const AWAY = { ...BLANK, name: "fault" };
 
@@ -63,6 +112,7 @@ class Page {
     this.shown = null;
     this.status = null;
     this.goingIdle = 0;
+    this.serial = null;
   }
 
   // Shows what the agent wants, for `seconds`; then the idle screen, if nothing else came.
@@ -83,21 +133,25 @@ class Page {
     const screen = asked.name in SCREENS ? asked : AWAY; // a name of a newer agent
     const speaker = this.words.speaker(screen.language);
     this.renderStatus(speaker);
-    const key = JSON.stringify(screen);
+    this.serial = serial;
+    const key = JSON.stringify([screen, this.status?.faces === true]);
     if (key !== this.shown) {
+      const moves = screen.name !== document.body.dataset.screen || screen.name !== "enrol";
       this.shown = key;
-      this.renderScreen(screen, speaker);
+      this.renderScreen(screen, speaker, serial);
+      if (moves) restartEntrance();
     }
     markPainted(serial, screen);
   }
 
-  renderScreen(screen, speaker) {
+  renderScreen(screen, speaker, serial) {
     const says = SCREENS[screen.name](screen);
     // Until a member is known nobody's language is: all the kiosk's languages speak.
     const others = screen.language === null ? this.words.others(speaker) : [];
     document.documentElement.lang = speaker.language;
     document.title = speaker.say("title");
     document.body.dataset.screen = screen.name;
+    document.body.dataset.side = screen.side ?? "";
     fill("hello", speaker, says.hello);
     fill("headline", speaker, says.headline);
     element("headline").dataset.length = lengthClass(element("headline").textContent);
@@ -106,8 +160,46 @@ class Page {
     this.renderBalance(speaker, screen.balance);
     const memberless = !says.hello && says.points === undefined;
     element("also").replaceChildren(...(memberless ? others.map((other) => alsoLine(other, says)) : []));
+    this.renderOffers(screen, says, speaker);
+    this.renderPictures(screen, serial);
     this.renderFoot(screen, says, speaker, others);
-    restartEntrance();
+  }
+
+  renderOffers(screen, says, speaker) {
+    const picks = (says.picks ?? []).map((name, place) => this.button("pick", name, place));
+    if (picks.length > 0) picks.push(this.button("pick", speaker.say("choose.none"), null));
+    const learning = screen.name === "enrol";
+    const others = Object.keys(OFFERS)
+      .filter((offer) => screen.offers.includes(offer))
+      .map((offer) => this.button(offer, speaker.say(learning ? "offer.stop" : OFFERS[offer]), null));
+    element("offers").replaceChildren(...picks, ...others);
+  }
+
+  button(offer, text, choice) {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.textContent = text;
+    made.dataset.offer = offer;
+    made.addEventListener("click", () => this.tap(offer, choice));
+    return made;
+  }
+
+  // One finger, one tap: what follows comes back as the next screen.
+  tap(offer, choice) {
+    const buttons = [...element("offers").children];
+    for (const button of buttons) button.disabled = true;
+    setTimeout(() => buttons.forEach((button) => (button.disabled = false)), TAP_AGAIN_MS);
+    const body = JSON.stringify({ serial: this.serial, offer, choice });
+    fetch("/touch", { method: "POST", headers: { "content-type": "application/json" }, body }).catch(() => {});
+  }
+
+  renderPictures(screen, serial) {
+    const learnt = screen.name === "enrol" && screen.wanted > 0 ? (100 * screen.taken) / screen.wanted : 0;
+    element("progress").style.setProperty("--learnt", String(Math.min(learnt, 100)));
+    const picture = element("code");
+    picture.hidden = screen.code === null;
+    if (screen.code !== null) picture.src = `/code.svg?serial=${serial}`;
+    else picture.removeAttribute("src");
   }
 
   renderPoints(speaker, points) {
@@ -133,7 +225,7 @@ class Page {
   }
 
   privacyNotice(speaker) {
-    const notice = paragraph(speaker, ["privacy.camera"]);
+    const notice = paragraph(speaker, [this.status?.faces ? "privacy.faces" : "privacy.camera"]);
     const address = this.words.privacyAddress;
     const more = address === null ? speaker.say("privacy.more") : speaker.say("privacy.more_at", { address });
     notice.append(" ", more);

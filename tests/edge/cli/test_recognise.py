@@ -21,7 +21,7 @@ PHONE = Phone(KEYS, member_id(2)).show(NOON)
 
 def run(*words: str) -> tuple[int, list[str]]:
     app = typer.Typer()
-    app.command("recognise")(recognise.command(lambda: NOON.timestamp()))
+    app.command("recognise")(recognise.command(lambda: NOON.timestamp(), lambda home: home or Path("nowhere")))
     result = CliRunner().invoke(app, list(words), catch_exceptions=False)
     return result.exit_code, result.stdout.splitlines()
 

@@ -34,6 +34,10 @@ TOLD = StatusTold(
     camera_live=True,
     decoder_restarts=4,
     screen="idle",
+    faces="on",
+    templates=12,
+    group="00112233aabbccdd",
+    no_match_today=3,
 )
 
 
@@ -91,6 +95,9 @@ def test_as_json_it_has_the_names_others_rely_on(tmp_path: Path) -> None:
         (msgspec.structs.replace(TOLD, business_day=None), "clock   held, business day unknown"),
         (TOLD, "claims  12 today, 340 kept, 1 rejected"),
         (msgspec.structs.replace(TOLD, camera_live=False), "camera  lost, 4 decoder restarts"),
+        (TOLD, "faces   on, 12 templates, 3 strangers today"),
+        (TOLD, "group   00112233aabbccdd"),
+        (msgspec.structs.replace(TOLD, faces="no models", group=None), "group   none"),
     ],
 )
 def test_for_people_it_is_a_table(tmp_path: Path, told: StatusTold, line: str) -> None:

@@ -6,6 +6,7 @@ from edge.core.feeds import HeldFeed, PageVerdict, judge_page
 from shared.answers import (
     DenyEntry,
     DenyPage,
+    GroupPage,
     IssuerKey,
     KeyPage,
     Page,
@@ -14,6 +15,8 @@ from shared.answers import (
     RosterEntry,
     RosterPage,
     SignerKey,
+    TemplateEntry,
+    TemplatePage,
 )
 from shared.policy import Policy
 from tests.support.entrances import policy
@@ -53,9 +56,26 @@ def keys(
     )
 
 
+def templates(base: int, version: int, *, reset: bool = False) -> TemplatePage:
+    entries = (TemplateEntry(member=b"m" * 10, template=None),)
+    return TemplatePage(base=base, version=version, more=False, issued_ms=1000, reset=reset, entries=entries)
+
+
+def group(version: int, *, issued_ms: int = 1000) -> GroupPage:
+    return GroupPage(base=0, version=version, more=False, issued_ms=issued_ms, key=None, kiosks=("a",), wrap=None)
+
+
 @pytest.mark.parametrize(
     ("page", "verdict"),
     [
+        # The group is always told whole; templates are a log of changes like the roster.
+        (group(7), PageVerdict.APPLY),
+        (group(12), PageVerdict.APPLY),
+        (group(6), PageVerdict.IGNORE),
+        (group(8, issued_ms=999), PageVerdict.IGNORE),
+        (templates(7, 8), PageVerdict.APPLY),
+        (templates(8, 9), PageVerdict.ASK),
+        (templates(0, 9, reset=True), PageVerdict.APPLY),
         # The next page, the same version again (only its age is renewed), and a page after a gap.
         (deny(7, 8), PageVerdict.APPLY),
         (deny(7, 7), PageVerdict.APPLY),

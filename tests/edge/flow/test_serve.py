@@ -16,11 +16,23 @@ import pytest
 
 from edge.channel.messages import (
     MESSAGE_BYTES_MAX,
+    AdmissionAsked,
+    AdmissionTold,
     CameraSeen,
     CodesSeen,
+    EnrolAsked,
+    EnrolHinted,
+    EnrolStarts,
+    EnrolStops,
+    EnrolTold,
+    FaceSeen,
+    FaceSettled,
+    FaceTerms,
     FromAgent,
     Heard,
     HeardDone,
+    JoinAsked,
+    JoinTold,
     LinkDown,
     LinkHello,
     LinkUp,
@@ -29,23 +41,27 @@ from edge.channel.messages import (
     ScreenShown,
     StatusAsked,
     StatusTold,
+    TemplatesKept,
+    TemplatesTold,
+    Touched,
     ViewClear,
     VisionHello,
     WebHello,
 )
 from edge.channel.stream import Channel, connect_to_agent
-from edge.core.screen import FaultName, Screen, ScreenName, Status
+from edge.core.screen import FaultName, Offer, Screen, ScreenName, StandHint, Status
 from edge.db import claims
 from edge.errors import ChannelBroken
 from edge.flow.agent import Agent
 from edge.flow.entrance import Entrance
-from edge.flow.serve import AgentServer, Line, Screens
-from shared.answers import DenyPage, sign_answer
+from edge.flow.serve import AgentServer, Line, Screens, Sight
+from shared.answers import DenyPage, RosterEntry, TemplatePage, sign_answer
 from shared.business_day import milliseconds
+from shared.consent import BIOMETRIC_TEXT_VERSION
 from shared.envelope import decode_batch, decode_state, decode_time_asked
 from shared.ids import ClaimId
 from shared.topics import Down, Up
-from tests.support.entrances import Kiosk, card, member_id
+from tests.support.entrances import DEVICE, EMBEDDER, GROUP, NOON, Kiosk, card, compared, member_id, policy
 
 ANNA, BERT = member_id(1), member_id(2)
 WITHIN_S = 5.0
@@ -149,7 +165,7 @@ async def served(folder: Path) -> AsyncIterator[Device]:
     kiosk = Kiosk(folder)
     kiosk.ready()
     kiosk.agent.line_down()
-    line, screens, watchdog = Line(), Screens(), HandWatchdog()
+    line, screens, sight, watchdog = Line(), Screens(), Sight(), HandWatchdog()
     random = Random(3)
     agent = Agent(
         Entrance(
@@ -163,10 +179,12 @@ async def served(folder: Path) -> AsyncIterator[Device]:
             random_bytes=random.randbytes,
             random_unit=random.random,
             software="test",
+            eyes=sight,
+            touch=True,
         )
     )
     path = folder / "agent.sock"
-    server = AgentServer(agent, kiosk.device, line, screens, watchdog, path)
+    server = AgentServer(agent, kiosk.device, line, screens, watchdog, path, sight)
     serving = asyncio.create_task(server.serve())
     device = Device(kiosk, agent, screens, path, watchdog, serving, itertools.count(1))
     try:
@@ -439,5 +457,103 @@ def test_a_screen_process_that_never_reads_does_not_keep_the_agent_from_ending(t
         silent.close()
         with contextlib.suppress(ConnectionError):
             await silent.wait_closed()
+
+    run(tmp_path, scene)
+
+
+# --- faces, taps and what the command line asks -----------------------------------------------------------------------
+
+HELLO = VisionHello(embedder=EMBEDDER, group=GROUP, kiosks=(DEVICE,), sealing_public=b"s" * 32)
+
+
+async def let_look(device: Device, vision: Channel[FromAgent]) -> None:
+    """The policy wants faces, Anna consented, and `vision` holds all the templates there are."""
+    await expect(vision, FaceTerms)
+    device.kiosk.agent = device.agent
+    device.kiosk.tell_policy(policy(2, faces=True))
+    device.kiosk.know(RosterEntry(member=ANNA, nickname="Anna", face_text=BIOMETRIC_TEXT_VERSION))
+    page = TemplatePage(base=0, version=0, more=False, issued_ms=milliseconds(NOON), reset=False, entries=())
+    device.kiosk.tell(page)
+    while (told := await expect(vision, TemplatesTold)).version is None:
+        pass
+    kept = TemplatesKept(version=0, issued_ms=told.issued_ms, templates=1, forgotten=(), why=told.why)
+    vision.send(kept)  # one for the leases, one for the page
+    vision.send(kept)
+    while not (await expect(vision, FaceTerms)).on:
+        pass
+
+
+def seen() -> FaceSeen:
+    return FaceSeen(track=1, comparison=compared(ANNA), live=0.9, captured_ns=1, seen_ns=1)
+
+
+def test_vision_is_told_its_terms_and_what_it_sees_is_served(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        async with joined(device, HELLO) as vision, joined(device, WebHello()) as web:
+            await let_look(device, vision)
+            vision.send(seen())
+            assert (await expect(vision, FaceSettled)).track == 1
+            assert (await expect_screen(web, ScreenName.GREETING)).screen.nickname == "Anna"
+
+    run(tmp_path, scene)
+
+
+def test_a_vision_that_was_replaced_is_not_listened_to(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        async with joined(device, HELLO) as old:
+            await expect(old, FaceTerms)
+            async with joined(device, HELLO) as new:
+                await let_look(device, new)
+                old.send(seen())
+                old.send(StatusAsked())
+                assert (await expect(old, StatusTold)).claims_today == 0
+            async with asyncio.timeout(WITHIN_S):
+                while (await device.status()).faces != "vision does not run":
+                    pass
+
+    run(tmp_path, scene)
+
+
+def test_a_tap_counts_for_the_screen_it_was_meant_for(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        async with joined(device, HELLO) as vision, joined(device, WebHello()) as web:
+            await let_look(device, vision)
+            vision.send(seen())
+            greeting = await expect_screen(web, ScreenName.GREETING)
+            web.send(Touched(serial=greeting.serial - 1, offer=Offer.NOT_ME))
+            web.send(Touched(serial=greeting.serial + 9, offer=Offer.NOT_ME))
+            web.send(Touched(serial=greeting.serial, offer=Offer.AGREE))
+            web.send(StatusAsked())
+            assert (await expect(web, StatusTold)).screen == "greeting"
+            device.agent.line_up()  # only what stands beside the screen changes
+            web.send(Touched(serial=greeting.serial, offer=Offer.NOT_ME))
+            await expect_screen(web, ScreenName.SHOW_CODE)
+
+    run(tmp_path, scene)
+
+
+def test_the_command_line_opens_windows_and_shows_requests(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        async with joined(device, AdmissionAsked()) as asking:
+            assert (await expect(asking, AdmissionTold)).reason == "vision does not run"
+        async with joined(device, HELLO), joined(device, JoinAsked()) as asking:
+            while (told := await expect(asking, JoinTold)).reason == "vision does not run":
+                asking.send(JoinAsked())
+            assert told.reason == "this kiosk is of the group already"
+
+    run(tmp_path, scene)
+
+
+def test_who_asked_for_a_face_to_be_learnt_hears_how_it_goes_and_stops_it_by_leaving(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        async with joined(device, HELLO) as vision:
+            await let_look(device, vision)
+            async with joined(device, EnrolAsked(member=ANNA)) as asking:
+                assert (await expect(vision, EnrolStarts)).member == ANNA
+                vision.send(EnrolHinted(member=ANNA, hint=StandHint.CLOSER, taken=1, wanted=9))
+                assert (await expect(asking, EnrolTold)).hint is StandHint.CLOSER
+            await expect(vision, EnrolStops)
+            async with joined(device, EnrolAsked(member=member_id(9))) as asking:
+                assert (await expect(asking, EnrolTold)).reason == "no consent in force"
 
     run(tmp_path, scene)

@@ -14,14 +14,18 @@ import httpx
 import msgspec
 import pytest
 
-from edge.channel.messages import HeardDone
-from edge.core.screen import Screen, ScreenName
+from edge.channel.messages import HeardDone, Touched
+from edge.core.group import GroupRequest, encode_request
+from edge.core.screen import Offer, Screen, ScreenName
 from edge.errors import SettingsWrong
+from edge.kiosk.code import draw_code
 from edge.kiosk.options import KioskOptions
 from edge.kiosk.server import ASSETS, listen, run_web
+from shared.ids import DeviceId
 from tests.support.screen_agent import OFFLINE, CountingWatchdog, ScreenAgent, socket_folder
 
 GREETING = Screen(name=ScreenName.GREETING, nickname="Giulia", points=10, balance=1240, claim="ab" * 16)
+REQUEST = encode_request(GroupRequest(device=DeviceId("kiosk2"), sealing_public=bytes(range(32))))
 ROUTES = (*ASSETS, "/texts", "/healthz", "/events", "/nowhere")
 PATIENCE_S = 20.0
 LOOPBACK = KioskOptions(agent_socket="", port=0)
@@ -138,8 +142,8 @@ def test_the_present_screen_comes_first_and_every_newer_one_after_it() -> None:
                 assert 59.0 < body.pop("seconds") <= 60.0
                 assert body == {
                     "serial": serial,
-                    "screen": msgspec.to_builtins(GREETING),
-                    "status": msgspec.to_builtins(OFFLINE),
+                    "screen": json.loads(msgspec.json.encode(GREETING)),
+                    "status": json.loads(msgspec.json.encode(OFFLINE)),
                 }
                 later = kiosk.agent.show(Screen(name=ScreenName.INVALID))
                 second = await following()
@@ -264,6 +268,130 @@ def test_an_agent_that_talks_nonsense_is_hung_up_on_and_asked_again() -> None:
             kiosk.agent.say(HeardDone(number=1))
             assert (await following()).screen == "fault"
             assert (await following()).screen == "idle"
+
+    run(test)
+
+
+# --- taps ----------------------------------------------------------------------------------------------------------
+
+CHOOSING = Screen(name=ScreenName.CHOOSE, choices=("M•••a", "B•••o"), offers=(Offer.PICK,))
+TOUCH = replace(LOOPBACK, touch=True)
+
+
+async def tap(kiosk: Kiosk, body: object, **headers: str) -> int:
+    """The status of a tap from the page, its headers changed so."""
+    usual = {"origin": f"http://127.0.0.1:{kiosk.port}", "content-type": "application/json"}
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return (await kiosk.client.post("/touch", content=content, headers=usual | named)).status_code
+
+
+async def until_healthy_screen(kiosk: Kiosk, screen: Screen) -> int:
+    """The serial of this screen, once a page would see it."""
+    async with stream(kiosk) as following:
+        return await show_and_see(kiosk, screen, following)
+
+
+def test_a_tap_reaches_the_agent() -> None:
+    async def test() -> None:
+        async with running(TOUCH) as kiosk:
+            serial = await until_healthy_screen(kiosk, CHOOSING)
+            assert await tap(kiosk, {"serial": serial, "offer": "pick", "choice": 1}) == 204
+            assert await tap(kiosk, {"serial": serial, "offer": "pick", "choice": None}) == 204
+            async with asyncio.timeout(PATIENCE_S):
+                while len(kiosk.agent.touched) < 2:
+                    await asyncio.sleep(0.01)
+            assert kiosk.agent.touched == [
+                Touched(serial=serial, offer=Offer.PICK, choice=1),
+                Touched(serial=serial, offer=Offer.PICK, choice=None),
+            ]
+
+    run(test)
+
+
+def test_a_tap_on_what_is_not_shown_or_not_offered_is_refused() -> None:
+    async def test() -> None:
+        async with running(TOUCH) as kiosk:
+            serial = await until_healthy_screen(kiosk, CHOOSING)
+            for body in (
+                {"serial": serial - 1, "offer": "pick", "choice": 1},
+                {"serial": serial + 1, "offer": "pick", "choice": 1},
+                {"serial": serial, "offer": "agree"},
+            ):
+                assert (body, await tap(kiosk, body)) == (body, 409)
+            await kiosk.agent.leave()
+            await healthy(kiosk, status=503)
+            assert await tap(kiosk, {"serial": serial, "offer": "pick", "choice": 1}) == 503
+            await kiosk.agent.arrive()
+            assert kiosk.agent.touched == []
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"serial": 1}',
+        b'{"serial": "1", "offer": "pick"}',
+        b'{"serial": -1, "offer": "pick"}',
+        b'{"serial": 99999999999999999999, "offer": "pick"}',
+        b'{"serial": 1, "offer": "everything"}',
+        b'{"serial": 1, "offer": "pick", "choice": -1}',
+        b'{"serial": 1, "offer": "pick", "choice": 1.5}',
+        b'{"serial": 1, "offer": "pick", "more": 1}',
+        b"\xff\xfe",
+    ],
+)
+def test_what_is_no_tap_is_refused(body: bytes) -> None:
+    async def test() -> None:
+        async with running(TOUCH) as kiosk:
+            assert await tap(kiosk, body) == 400
+
+    run(test)
+
+
+def test_a_tap_is_small_and_json_and_from_this_page() -> None:
+    async def test() -> None:
+        async with running(TOUCH) as kiosk:
+            serial = await until_healthy_screen(kiosk, CHOOSING)
+            good = {"serial": serial, "offer": "pick", "choice": 1}
+            assert await tap(kiosk, json.dumps(good).encode() + b" " * 300) == 413
+            assert await tap(kiosk, good, content_type="text/plain") == 415
+            assert await tap(kiosk, good, content_type="application/x-www-form-urlencoded") == 415
+            for origin in ("http://evil.example", "null", "", f"https://127.0.0.1:{kiosk.port}", "http://127.0.0.1"):
+                assert (origin, await tap(kiosk, good, origin=origin)) == (origin, 403)
+            assert (await kiosk.client.post("/touch", content=b"{}")).status_code == 403
+            assert await tap(kiosk, good, host="evil.example") == 421
+            assert (await kiosk.client.get("/touch")).status_code == 405
+            for route in ROUTES:
+                assert (await kiosk.client.post(route)).status_code == 405
+            assert kiosk.agent.touched == []
+
+    run(test)
+
+
+def test_a_screen_nobody_can_tap_takes_no_tap() -> None:
+    async def test() -> None:
+        async with running() as kiosk:
+            serial = await until_healthy_screen(kiosk, CHOOSING)
+            assert await tap(kiosk, {"serial": serial, "offer": "pick", "choice": 1}) == 405
+            assert (await kiosk.client.get("/touch")).status_code == 404
+
+    run(test)
+
+
+def test_a_request_to_join_is_drawn_as_a_code_that_reads_back() -> None:
+    async def test() -> None:
+        async with running() as kiosk:
+            assert (await kiosk.client.get("/code.svg")).status_code == 404
+            await until_healthy_screen(kiosk, Screen(name=ScreenName.JOIN_GROUP, code=REQUEST))
+            answer = await kiosk.client.get("/code.svg?serial=1")
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+            assert answer.content == draw_code(REQUEST)
 
     run(test)
 

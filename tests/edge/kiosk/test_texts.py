@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 
-from edge.core.screen import FaultName, ScreenName
+from edge.core.screen import EnrolRefusal, FaultName, ScreenName, StandHint
 from edge.errors import SettingsWrong
 from edge.kiosk.texts import known_languages, load_page_texts, load_texts
 
@@ -46,7 +46,8 @@ def test_every_fault_has_its_hint_for_staff() -> None:
 def test_the_page_uses_every_text_and_no_other() -> None:
     script = (PAGE / "kiosk.js").read_text() + (PAGE / "words.js").read_text()
     used = set(re.findall(r'"([a-z_]+(?:\.[a-z_]+)+|points|title)"', script)) - {"words.js"}
-    used |= {f"fault.{fault}" for fault in FaultName}  # put together from the screen's own
+    used |= {f"fault.{fault}" for fault in FaultName}  # put together from the screen's own, as are the next two
+    used |= {f"enrol.{hint}" for hint in StandHint} | {f"not_enrolled.{refusal}" for refusal in EnrolRefusal}
     assert used == {PLURAL.sub("", key) for key in load_texts("en")}
 
 

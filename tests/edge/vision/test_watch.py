@@ -15,12 +15,28 @@ import pytest
 from numpy.typing import NDArray
 
 from edge.channel.frames import FrameReader, FrameWriter
-from edge.channel.messages import CODES_MAX, TEXT_LENGTH_MAX, CameraSeen, CodesSeen, ToAgent, ViewClear, VisionHello
+from edge.channel.messages import (
+    CODES_MAX,
+    TEXT_LENGTH_MAX,
+    CameraSeen,
+    CodesSeen,
+    FaceTerms,
+    LeasesEnd,
+    TemplatesKept,
+    ToAgent,
+    ViewClear,
+    VisionHello,
+)
 from edge.channel.stream import Channel, agent_side
+from edge.db.templates import TemplateDatabase
 from edge.errors import ChannelBroken
 from edge.ports import Frame
 from edge.vision.decoder import Decoder
+from edge.vision.faces.desk import FaceDesk, FaceSources
+from edge.vision.faces.weights import Weights
 from edge.vision.watch import WatchOptions, run_watch
+from shared.biometrics import Forgetting
+from shared.policy import Liveness
 from shared.tokens import PREFIX
 from tests.support.pictures import on_canvas, qr_picture
 
@@ -226,5 +242,60 @@ def test_an_agent_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError, ChannelBroken):
                 await watching
+
+    asyncio.run(play())
+
+
+def test_a_process_that_is_told_to_end_while_its_agent_leaves_does_end(tmp_path: Path) -> None:
+    async def play() -> None:
+        agent = HandAgent(tmp_path / "agent.sock")
+        options = WatchOptions(agent_socket=str(agent.path))
+        with FrameReader(tmp_path / "frames") as reader, Decoder() as decoder:
+            for turns in range(12):
+                async with agent.listening():
+                    watching = asyncio.create_task(run_watch(reader, decoder, HandWatchdog(), options))
+                    async with agent.visitor() as vision:
+                        vision.abort()
+                        for _ in range(turns):
+                            await asyncio.sleep(0)
+                        watching.cancel()
+                        await asyncio.wait([watching], timeout=WITHIN_S)
+                        assert watching.cancelled(), turns
+
+    asyncio.run(play())
+
+
+def test_templates_are_kept_while_codes_are_read(tmp_path: Path) -> None:
+    (tmp_path / "kiosk").mkdir()
+    sources = FaceSources(
+        weights=Weights(tmp_path / "no models"),
+        shelf=TemplateDatabase(tmp_path / "kiosk" / "faces.db"),
+        keys=tmp_path / "kiosk",
+        random=bytes,
+    )
+
+    async def play() -> None:
+        agent = HandAgent(tmp_path / "agent.sock")
+        options = WatchOptions(agent_socket=str(agent.path))
+        frames = tmp_path / "frames"
+        with (
+            FrameWriter(frames, HEIGHT * WIDTH * 3) as writer,
+            FrameReader(frames) as reader,
+            Decoder(wanted=PREFIX, decode_limit_s=5.0) as decoder,
+        ):
+            watching = asyncio.create_task(run_watch(reader, decoder, HandWatchdog(), options, FaceDesk(sources)))
+            async with agent.listening(), agent.visitor() as vision:
+                vision.send(
+                    FaceTerms(on=False, liveness=Liveness.NONE, device="kiosk1", store="rome-1", life=bytes(16))
+                )
+                vision.send(LeasesEnd(before_ms=1))
+                kept = await expect(vision, TemplatesKept)
+                assert (kept.templates, kept.forgotten, kept.why) == (0, (), Forgetting.LAPSED)
+                camera = HandCamera(writer)
+                seen = await camera.show_until(door("DS1:ONE"), asyncio.create_task(expect(vision, CodesSeen)))
+                assert seen.texts == ("DS1:ONE",)
+            watching.cancel()
+            await asyncio.wait([watching])
+            assert watching.cancelled()
 
     asyncio.run(play())
