@@ -237,7 +237,7 @@ def _rounds(engine: Engine, ingest: Ingest, client: BrokerClient, clock: Callabl
     """What nobody asks for: news for kiosks every few seconds, and once a day the rosters are swept."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from cloud.members.actions import sweep_rosters
+    from cloud.members.actions import sweep_rosters, sweep_waiting_templates
 
     stopping = threading.Event()
 
@@ -250,6 +250,8 @@ def _rounds(engine: Engine, ingest: Ingest, client: BrokerClient, clock: Callabl
                 if clock() - swept_at >= SWEEP_EVERY:
                     swept_at = clock()
                     log.info("rosters swept", extra={"removed": sweep_rosters(engine, swept_at)})
+                    dropped = sweep_waiting_templates(engine, swept_at)
+                    log.info("templates that waited too long swept", extra={"removed": dropped})
             except SQLAlchemyError:
                 log.exception("a round failed; the next one tries again")
 

@@ -13,10 +13,21 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from cloud.catalogue.tables import policy
-from cloud.devices.queries import device_for_ingest
-from cloud.devices.tables import device_revocation
-from cloud.members.tables import deny_head, roster_head
-from shared.answers import Answer, DenyPage, KeyPage, PolicyPage, RevocationPage, RosterPage, name_of
+from cloud.devices.queries import DeviceFacts, device_for_ingest
+from cloud.devices.tables import device_revocation, face_group
+from cloud.members.tables import deny_head, roster_head, template_head
+from shared.answers import (
+    Answer,
+    DenyPage,
+    GroupPage,
+    KeyPage,
+    Page,
+    PolicyPage,
+    RevocationPage,
+    RosterPage,
+    TemplatePage,
+    name_of,
+)
 from shared.envelope import DeviceState, FeedVersions
 from shared.ids import DeviceId, StoreId, TenantId
 
@@ -40,6 +51,8 @@ class Heads:
     rosters: Mapping[StoreId, int]
     denials: Mapping[TenantId, int]
     revocations: Mapping[TenantId, int]
+    groups: Mapping[StoreId, int]
+    templates: Mapping[StoreId, int]
 
 
 class Listeners:
@@ -82,15 +95,13 @@ class Listeners:
         stores, tenants = {place.store for place in places.values()}, {place.tenant for place in places.values()}
         heads = read_heads(connection, stores, tenants)
         return [
-            (id, known[id].state)
-            for id, place in sorted(places.items())
-            if _is_behind(known[id], place.store, place.tenant, heads, now)
+            (id, known[id].state) for id, place in sorted(places.items()) if _is_behind(known[id], place, heads, now)
         ]
 
 
 def read_heads(connection: Connection, stores: Collection[StoreId], tenants: Collection[TenantId]) -> Heads:
-    """The newest versions, in four statements."""
-    p, r = policy.c, device_revocation.c
+    """The newest versions, in six statements."""
+    p, r, g, t = policy.c, device_revocation.c, face_group.c, template_head.c
     return Heads(
         policies=dict(
             connection.execute(select(p.store, func.max(p.version)).where(p.store.in_(stores)).group_by(p.store)).all()
@@ -102,16 +113,23 @@ def read_heads(connection: Connection, stores: Collection[StoreId], tenants: Col
                 select(r.tenant, func.max(r.version)).where(r.tenant.in_(tenants)).group_by(r.tenant)
             ).all()
         ),
+        groups=dict(connection.execute(select(g.store, g.version).where(g.store.in_(stores))).all()),
+        templates=dict(connection.execute(select(t.store, t.version).where(t.store.in_(stores))).all()),
     )
 
 
-def _is_behind(listener: Listener, store: StoreId, tenant: TenantId, heads: Heads, now: datetime) -> bool:
-    held = listener.state.feeds
+def _is_behind(listener: Listener, place: DeviceFacts, heads: Heads, now: datetime) -> bool:
+    """True when there is a page for the kiosk; for one that was revoked there is only the word that it was."""
+    held, store, tenant = listener.state.feeds, place.store, place.tenant
+    is_told_of_revocations = held.revocations >= heads.revocations.get(tenant, 0)
+    if place.revoked or not is_told_of_revocations:
+        return not is_told_of_revocations
     is_roster_due = now - listener.roster_at >= ROSTER_EVERY
     return (
         held.policy < heads.policies.get(store, 0)
         or held.deny < heads.denials.get(tenant, 0)
-        or held.revocations < heads.revocations.get(tenant, 0)
+        or held.group < heads.groups.get(store, 0)
+        or held.templates < heads.templates.get(store, 0)
         or (is_roster_due and held.roster < heads.rosters.get(store, 0))
     )
 
@@ -119,7 +137,7 @@ def _is_behind(listener: Listener, store: StoreId, tenant: TenantId, heads: Head
 def is_news(answer: Answer, held: FeedVersions) -> bool:
     """True for a page that brings more than a new date."""
     match answer:
-        case KeyPage() | PolicyPage() | DenyPage() | RevocationPage() | RosterPage():
+        case KeyPage() | PolicyPage() | DenyPage() | RevocationPage() | RosterPage() | GroupPage() | TemplatePage():
             version: int = getattr(held, name_of(answer).value)
             return answer.version > version
         case _:
@@ -128,9 +146,5 @@ def is_news(answer: Answer, held: FeedVersions) -> bool:
 
 def _after(held: FeedVersions, answers: Sequence[Answer]) -> FeedVersions:
     """What a device holds once it has read the answers."""
-    versions = {
-        name_of(answer).value: answer.version
-        for answer in answers
-        if isinstance(answer, KeyPage | PolicyPage | DenyPage | RevocationPage | RosterPage)
-    }
+    versions = {name_of(answer).value: answer.version for answer in answers if isinstance(answer, Page)}
     return msgspec.structs.replace(held, **versions)

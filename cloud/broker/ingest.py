@@ -67,7 +67,7 @@ class Ingest:
     def bring_news(self) -> Sequence[Outbound]:
         """Pages for kiosks that are online and behind; meant for every few seconds.
 
-        Policies, denials and revocations at once, rosters every half minute.
+        Policies, denials, revocations, groups and templates at once, rosters every half minute.
         """
         with reading(self._engine) as connection:
             behind = self._listeners.behind(connection, self._clock())

@@ -20,6 +20,7 @@ from cloud.catalogue.queries import (
 from cloud.catalogue.rules import (
     CatalogueRefusal,
     DailyReward,
+    FaceRules,
     Merchant,
     Programme,
     Store,
@@ -41,6 +42,7 @@ from shared.policy import Policy
 POLICY_SET: Final = "catalogue.policy-set"  # the body is the store's id
 
 STORES_MAX: Final = 1_000_000  # read at once when all terms are issued again
+WITHOUT_FACES: Final = FaceRules()
 
 _new_tenant = InsertNew(tenant, list(tenant.c))
 _new_merchant = InsertNew(merchant, list(merchant.c))
@@ -97,6 +99,7 @@ def set_daily_reward(
     reduced_points: int,
     campaign: CampaignId,
     cards_reduced: bool,
+    faces: FaceRules = WITHOUT_FACES,
     now: datetime,
 ) -> Policy | CatalogueRefusal:
     """The policy in force from now on: the held one when it says the same, else the next version."""
@@ -108,7 +111,9 @@ def set_daily_reward(
     assert owner is not None, "foreign keys hold"
     assert scheme is not None, "foreign keys hold"
     held = policy_in_force(connection, id)
-    reward = DailyReward(campaign=campaign, points=points, reduced_points=reduced_points, cards_reduced=cards_reduced)
+    reward = DailyReward(
+        campaign=campaign, points=points, reduced_points=reduced_points, cards_reduced=cards_reduced, faces=faces
+    )
     wanted = compile_policy(owner, scheme, place, reward, version=1 if held is None else held.version + 1, now=now)
     if isinstance(wanted, CatalogueRefusal):
         return wanted

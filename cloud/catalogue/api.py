@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from cloud.catalogue.actions import create_merchant, create_programme, create_store, create_tenant, set_daily_reward
 from cloud.catalogue.queries import policy_in_force, store_by_id, stores_after
-from cloud.catalogue.rules import CatalogueRefusal, Merchant, Programme, Store
+from cloud.catalogue.rules import CatalogueRefusal, FaceRules, Merchant, Programme, Store
 from cloud.catalogue.schemas import (
     DailyRewardTerms,
     Id,
@@ -31,7 +31,7 @@ from cloud.kit.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, cut, decode
 from cloud.kit.problems import INVALID_REQUEST, MISSING_SCOPE, NOT_FOUND, UNAUTHENTICATED, document
 from cloud.kit.services import Services
 from shared.ids import CampaignId, StoreId, TenantId
-from shared.policy import NAMING_KEY_BYTES
+from shared.policy import NAMING_KEY_BYTES, Liveness
 
 TAKEN: Final = ProblemKind(name="id-taken", status=409, title="The id belongs to something else already")
 
@@ -132,6 +132,11 @@ def _add_terms(routes: APIRouter, services: Services, gate: Gate) -> None:
                 reduced_points=body.reduced_points,
                 campaign=CampaignId(body.campaign),
                 cards_reduced=body.cards_reduced,
+                faces=FaceRules(
+                    recognised=body.faces,
+                    false_positives_ppm=body.face_false_positives_ppm,
+                    liveness=Liveness(body.liveness),
+                ),
                 now=request.at,
             )
             return PolicyView.of(_made(policy))

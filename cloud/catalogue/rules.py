@@ -1,7 +1,7 @@
 """What a catalogue entry may be, and how a store and its terms become the policy that kiosks act on. Pure."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -11,7 +11,7 @@ import msgspec
 
 from shared.business_day import CUTOFF_HOUR_MAX, StoreCalendar, milliseconds
 from shared.ids import CampaignId, RuleId, StoreId, TenantId
-from shared.policy import Policy, policy_fault
+from shared.policy import Liveness, Policy, policy_fault
 
 ID_LENGTH_MAX = 40
 NAME_LENGTH_MAX = 80  # what a greeting line of the kiosk's screen can hold
@@ -87,6 +87,18 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FaceRules:
+    """Whether the store's kiosks recognise consenting members, how rarely wrongly, and what a face must show.
+
+    The defaults are those of the policy: off, 3000 of a million strangers, not a picture.
+    """
+
+    recognised: bool = False
+    false_positives_ppm: int = 3000
+    liveness: Liveness = Liveness.PASSIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DailyReward:
     """The terms of the daily reward at a store; amounts are in the programme's unit."""
 
@@ -94,6 +106,7 @@ class DailyReward:
     points: int
     reduced_points: int
     cards_reduced: bool = False
+    faces: FaceRules = field(default_factory=FaceRules)
 
 
 def is_usable_id(text: str) -> bool:
@@ -150,6 +163,9 @@ def compile_policy(
         reduced_points=reward.reduced_points,
         naming_key=tenant.naming_key,
         cards_reduced=reward.cards_reduced,
+        faces=reward.faces.recognised,
+        face_false_positives_ppm=reward.faces.false_positives_ppm,
+        liveness=reward.faces.liveness,
     )
     usable = policy_fault(policy) is None and is_usable_id(reward.campaign)
     return policy if usable else CatalogueRefusal.UNUSABLE_TERMS

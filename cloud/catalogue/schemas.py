@@ -1,13 +1,13 @@
 """What the catalogue's API takes and gives."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.catalogue.rules import ID_LENGTH_MAX, NAME_LENGTH_MAX, Merchant, Programme, Store, Tenant
 from shared.business_day import CUTOFF_HOUR_MAX, instant_of
-from shared.policy import Policy
+from shared.policy import FACE_FALSE_POSITIVES_PPM_MAX, Policy
 
 POINTS_MAX = 10**9  # of one reward
 
@@ -66,12 +66,28 @@ class NewStore(_Body):
 
 
 class DailyRewardTerms(_Body):
-    """The daily reward at a store, in the unit of its programme."""
+    """The daily reward at a store, in the unit of its programme. What is left out is as it is by default.
+
+    `faces` lets kiosks recognise members who consented to that; codes always work.
+    """
 
     campaign: Id
     points: Annotated[int, Field(ge=1, le=POINTS_MAX)]
     reduced_points: Annotated[int, Field(ge=0, le=POINTS_MAX)]
     cards_reduced: bool = False
+    faces: bool = False
+    face_false_positives_ppm: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=FACE_FALSE_POSITIVES_PPM_MAX,
+            description="How many of a million strangers' visits may be taken for a member's.",
+        ),
+    ] = 3000
+    liveness: Annotated[
+        Literal["none", "passive", "turn"],
+        Field(description="What a face must show: nothing, that it is no picture, or a turn of the head."),
+    ] = "passive"
 
 
 class TenantView(BaseModel):
@@ -150,6 +166,9 @@ class PolicyView(BaseModel):
     points: int
     reduced_points: int
     cards_reduced: bool
+    faces: bool
+    face_false_positives_ppm: int
+    liveness: str
     zone: str
     cutoff_hour: int
 
@@ -166,6 +185,9 @@ class PolicyView(BaseModel):
             points=policy.points,
             reduced_points=policy.reduced_points,
             cards_reduced=policy.cards_reduced,
+            faces=policy.faces,
+            face_false_positives_ppm=policy.face_false_positives_ppm,
+            liveness=policy.liveness.value,
             zone=policy.zone,
             cutoff_hour=policy.cutoff_hour,
         )

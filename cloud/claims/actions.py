@@ -1,15 +1,16 @@
 """The path from bytes to a receipt: everything that kiosks said in a batch, judged and stored in one transaction.
 
 The number of statements does not grow with the batch. Order of locks, so that workers wait and never deadlock: the
-epochs' streams, allotments, rosters by store, the ledger's head. The registry is read after the streams are locked,
-so an epoch that another worker has just set aside is seen to be.
+epochs' streams, allotments, what `lock_faces` locks (members, rosters, templates), groups of kiosks, rosters by store,
+the ledger's head. The registry is read after the streams are locked, so an epoch that another worker has just set
+aside is seen to be.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import msgspec
 from sqlalchemy import Connection, func, select
@@ -32,8 +33,10 @@ from cloud.claims.queries import (
     terms_of,
 )
 from cloud.claims.rules import (
+    CARRIED,
     NUMBER_MAX,
     Claimant,
+    Dispute,
     EpochState,
     Facts,
     Judgement,
@@ -48,33 +51,49 @@ from cloud.claims.rules import (
     Stream,
     Terms,
     TurnAway,
+    is_carried_only,
     iso_day,
     judge,
+    member_named,
     number_fault,
     open_stream,
     size_fault,
     turn_away,
 )
-from cloud.claims.tables import envelope, envelope_stream, refused_envelope
-from cloud.devices.actions import quarantine_epoch
+from cloud.claims.tables import envelope, envelope_stream, face_dispute, refused_envelope
+from cloud.devices.actions import keep_wraps, quarantine_epoch
+from cloud.devices.rules import Wrapping
 from cloud.kit.bulk import BulkInsert, InsertNew, Values
 from cloud.kit.instants import to_microseconds
 from cloud.ledger.actions import post
 from cloud.ledger.queries import balances_of
 from cloud.ledger.rules import AccountKey, Conflict, Exists, LimitExceeded, Posted
 from cloud.ledger.rules import Outcome as LedgerOutcome
-from cloud.members.actions import mark_seen
+from cloud.members.actions import (
+    keep_face_proofs,
+    keep_templates,
+    lock_faces,
+    mark_seen,
+    record_spoken_consents,
+)
+from cloud.members.rules import Enrolment, FaceProof, SpokenConsent
 from shared.answers import AllotmentIssued, Outcome, Reason, Receipt, Verdict
 from shared.business_day import milliseconds
+from shared.decoding import UNREADABLE
 from shared.envelope import (
     Batch,
     ClaimMade,
     ClockStepped,
+    ConsentSaid,
     Envelope,
     EnvelopeFault,
+    FaceDisputed,
     Fact,
     Header,
     Opened,
+    SecretWrapped,
+    TemplateEnrolled,
+    TemplateForgotten,
     VisitNoted,
     encode,
     open_envelope,
@@ -88,6 +107,9 @@ _new_streams = InsertNew(envelope_stream, list(_s))
 _save_streams = BulkInsert(envelope_stream, list(_s), update=[_s.contiguous, _s.head, _s.highest, _s.gap_since_us])
 _save_envelopes = BulkInsert(envelope, list(envelope.c))
 _save_refused = InsertNew(refused_envelope, list(refused_envelope.c))
+_save_disputes = InsertNew(face_dispute, list(face_dispute.c))
+
+Kind = TypeVar("Kind")
 
 
 def apply_batches(
@@ -120,7 +142,14 @@ class _Place(msgspec.Struct, frozen=True):
     seq: int
 
 
+class _FactKind(msgspec.Struct, frozen=True):
+    """What a payload says it is; read from payloads that did not prove to be a device's word, too."""
+
+    type: str
+
+
 _place_decoder = msgspec.msgpack.Decoder(_Place)
+_kind_decoder = msgspec.msgpack.Decoder(_FactKind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,12 +235,14 @@ def _read_terms(connection: Connection, heard: Sequence[_Heard]) -> dict[TermsKe
 
 
 def _read_claimants(connection: Connection, heard: Sequence[_Heard]) -> dict[MemberKey, Claimant]:
-    keys = {
-        (one.speaker.tenant, MemberId(claim.member))
-        for one, _, claim in _claims(heard)
-        if len(claim.member) == MEMBER_ID_BYTES
-    }
+    named = ((one.speaker.tenant, member_named(opened.fact)) for one, opened in _opened(heard) if _needs_member(opened))
+    keys = {(tenant, MemberId(id)) for tenant, id in named if id is not None and len(id) == MEMBER_ID_BYTES}
     return claimants_of(connection, keys)
+
+
+def _needs_member(opened: Opened) -> bool:
+    """True for facts that are judged by whom they name; a visit is noted without looking."""
+    return not isinstance(opened.fact, VisitNoted)
 
 
 # -- judging, one after the other --------------------------------------------------------------------------------
@@ -305,8 +336,8 @@ def _judge(
     speaker, read = heard.speaker, heard.read
     if isinstance(read, EnvelopeFault):
         return turn_away(read)
-    fact = read.fact
-    claimant = claimants.get((speaker.tenant, MemberId(fact.member))) if isinstance(fact, ClaimMade) else None
+    named = member_named(read.fact)
+    claimant = None if named is None else claimants.get((speaker.tenant, MemberId(named)))
     header = read.header
     stream = work.streams.get((speaker.device, header.epoch))
     return judge(
@@ -329,6 +360,7 @@ def _carry_out(connection: Connection, work: _Work) -> tuple[tuple[DeviceId, All
     """Stores and posts all that was judged; the allotments that kiosks have to be told of."""
     drawn = _sum_draws(work.judged)
     allotments = lock_allotments(connection, drawn.keys())
+    _follow_faces(connection, work)
     _mark_seen(connection, work)
     for device, epoch in sorted(work.quarantined):
         quarantine_epoch(connection, device, epoch, work.now)
@@ -354,12 +386,55 @@ def _sum_draws(judged: Iterable[_Judged]) -> dict[AllotmentKey, int]:
 
 
 def _mark_seen(connection: Connection, work: _Work) -> None:
-    seen: dict[StoreId, list[MemberId]] = {}
-    for one in work.judged:
-        if isinstance(one.judgement, Post):
-            seen.setdefault(one.heard.speaker.store, []).append(one.judgement.member)
+    seen = _sightings(work)
     for store in sorted(seen):
         mark_seen(connection, store, seen[store], work.now)
+
+
+def _sightings(work: _Work) -> dict[StoreId, list[MemberId]]:
+    """Who was seen where: whose claim is good, and who let the store's kiosks learn their face."""
+    seen: dict[StoreId, list[MemberId]] = {}
+    for one in work.judged:
+        store = one.heard.speaker.store
+        match one.judgement:
+            case Post(member=member) | Noted(effect=SpokenConsent(member=member, given=True)):
+                seen.setdefault(store, []).append(member)
+            case _:
+                continue
+    return seen
+
+
+def _follow_faces(connection: Connection, work: _Work) -> None:
+    """Consents, secrets, templates, proofs and disputes go where they belong. Without any of them nothing is asked.
+
+    Consents and secrets first, whatever order they came in: templates rest on both.
+    """
+    said = (one.judgement.effect for one in work.judged if isinstance(one.judgement, Noted | Quarantine))
+    effects = [effect for effect in said if effect is not None]
+    if not effects:
+        return
+    consents, wraps, enrolments = _of(effects, SpokenConsent), _of(effects, Wrapping), _of(effects, Enrolment)
+    named = {(one.tenant, one.member) for one in consents} | {(one.tenant, one.member) for one in enrolments}
+    lock_faces(
+        connection,
+        named,
+        rosters=_sightings(work).keys(),
+        templates={one.store for one in wraps} | {one.store for one in enrolments},
+    )
+    keep_wraps(connection, wraps, work.now)
+    record_spoken_consents(connection, consents, work.now)
+    keep_templates(connection, enrolments, work.now)
+    keep_face_proofs(connection, _of(effects, FaceProof), work.now)
+    _save_disputes.run(connection, [_dispute_row(one, work.now) for one in _of(effects, Dispute)])
+
+
+def _of(effects: Iterable[object], kind: type[Kind]) -> list[Kind]:
+    return [effect for effect in effects if isinstance(effect, kind)]
+
+
+def _dispute_row(one: Dispute, now: datetime) -> Values:
+    place = (one.origin.device, one.origin.epoch, one.origin.seq, one.tenant, one.store)
+    return (*place, one.member, one.claim, one.wall_ms, to_microseconds(now))
 
 
 def _settle(connection: Connection, work: _Work) -> list[Verdict]:
@@ -417,6 +492,7 @@ def _verdict_of(seq: int, outcome: LedgerOutcome, held: int | None) -> Verdict:
 def _envelope_row(one: _Judged, verdict: Verdict, recorded_us: int) -> Values:
     header, fact, said, speaker = one.opened.header, one.opened.fact, one.heard.envelope, one.heard.speaker
     claim = fact if isinstance(fact, ClaimMade) else None
+    salt, payload = (None, None) if is_carried_only(fact) else (said.salt, said.payload)
     return (
         header.device,
         header.epoch,
@@ -426,7 +502,7 @@ def _envelope_row(one: _Judged, verdict: Verdict, recorded_us: int) -> Values:
         _kind_of(fact),
         None if claim is None else iso_day(claim.business_day),
         header.wall_ms,
-        fact.member if isinstance(fact, ClaimMade | VisitNoted) else None,
+        member_named(fact),
         None if claim is None else claim.claim,
         claim.amount if claim is not None and abs(claim.amount) <= NUMBER_MAX else None,
         verdict.outcome.value,
@@ -434,8 +510,8 @@ def _envelope_row(one: _Judged, verdict: Verdict, recorded_us: int) -> Values:
         verdict.balance,
         said.header,
         said.signature,
-        said.salt if said.payload is not None else None,
-        said.payload if said.salt is not None else None,
+        salt if payload is not None else None,
+        payload if salt is not None else None,
         one.opened.chain,
         recorded_us,
     )
@@ -449,6 +525,16 @@ def _kind_of(fact: Fact | None) -> str:
             return "visit"
         case ClockStepped():
             return "clock"
+        case ConsentSaid():
+            return "consent"
+        case TemplateEnrolled():
+            return "template"
+        case TemplateForgotten():
+            return "forgotten"
+        case SecretWrapped():
+            return "secret"
+        case FaceDisputed():
+            return "disputed"
         case None:
             return "erased"
         case _:
@@ -473,7 +559,7 @@ def _keep_aside(connection: Connection, refused: Sequence[_Refused], recorded_us
 
 
 def _refused_row(one: _Refused, recorded_us: int) -> Values:
-    speaker, key, said = one.heard.speaker, one.heard.key, encode(one.heard.envelope)
+    speaker, key, said = one.heard.speaker, one.heard.key, encode(_without_carried(one.heard.envelope))
     return (
         hashlib.sha256(b"DSR1" + speaker.device.encode() + b"\0" + said).digest(),
         speaker.device,
@@ -486,6 +572,17 @@ def _refused_row(one: _Refused, recorded_us: int) -> Values:
         said,
         recorded_us,
     )
+
+
+def _without_carried(said: Envelope) -> Envelope:
+    """The envelope, without its payload when that may be a template or a secret: neither is ever kept aside."""
+    if said.payload is None:
+        return said
+    try:
+        kind = _kind_decoder.decode(said.payload).type
+    except UNREADABLE:
+        return said
+    return msgspec.structs.replace(said, salt=None, payload=None) if kind in CARRIED else said
 
 
 # -- receipts ----------------------------------------------------------------------------------------------------

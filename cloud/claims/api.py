@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 from cloud.catalogue.queries import store_by_id
 from cloud.catalogue.rules import Store
 from cloud.catalogue.schemas import Id
-from cloud.claims.queries import claims_of_store, refused_of_store
-from cloud.claims.schemas import ClaimView, Day, RefusedView
+from cloud.claims.queries import claims_of_store, disputes_of_store, refused_of_store
+from cloud.claims.schemas import ClaimView, Day, DisputeView, RefusedView
 from cloud.errors import ProblemError
 from cloud.kit.auth import Gate, Principal, Scope
 from cloud.kit.database import reading
@@ -66,6 +66,23 @@ def router(services: Services) -> APIRouter:
         shown, has_more = cut(found, limit)
         following = encode_cursor(shown[-1].id.hex()) if has_more else None
         return Page(items=tuple(map(RefusedView.of, shown)), next=following)
+
+    @routes.get("/face-disputes")
+    def get_disputes(
+        store: Id, principal: Annotated[Principal, reader], limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None
+    ) -> Page[DisputeView]:
+        """Greetings that somebody at the door said were another's, for a person to look at."""
+        after = decode_cursor(cursor, tuple[str, int, int])
+        with reading(services.engine) as connection:
+            found = disputes_of_store(
+                connection,
+                _visible(connection, store, principal).id,
+                after=None if after is None else (DeviceId(after[0]), after[1], after[2]),
+                limit=limit + 1,
+            )
+        shown, has_more = cut(found, limit)
+        following = encode_cursor(shown[-1].place) if has_more else None
+        return Page(items=tuple(map(DisputeView.of, shown)), next=following)
 
     return routes
 

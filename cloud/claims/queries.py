@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, func, select, tuple_
 
 from cloud.catalogue.tables import policy
 from cloud.claims.rules import AHEAD_MAX, Claimant, Link, Speaker, Stream, Terms
-from cloud.claims.tables import envelope, envelope_stream, refused_envelope
+from cloud.claims.tables import envelope, envelope_stream, face_dispute, refused_envelope
 from cloud.devices.queries import device_for_ingest
 from cloud.kit.bulk import KeyedSelect
 from cloud.kit.instants import from_microseconds
@@ -292,6 +292,50 @@ def refused_of_store(
             recorded_at=from_microseconds(row.recorded_us),
         )
         for row in rows
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisputedFace:
+    """Somebody at a door said that they were not the member they were greeted as.
+
+    `claim` was granted so, None when none was; `said_at` is None when the kiosk's clock was unknown.
+    """
+
+    device: DeviceId
+    epoch: int
+    seq: int
+    member: MemberId
+    claim: bytes | None
+    said_at: datetime | None
+    recorded_at: datetime
+
+    @property
+    def place(self) -> EnvelopeKey:
+        """Where it stands in a store's list."""
+        return self.device, self.epoch, self.seq
+
+
+def disputes_of_store(
+    connection: Connection, store: StoreId, *, after: EnvelopeKey | None, limit: int
+) -> tuple[DisputedFace, ...]:
+    """At most `limit` disputes of the store, those after the place given, by device, epoch and number."""
+    c = face_dispute.c
+    order = (c.device, c.epoch, c.seq)
+    query = select(face_dispute).where(c.store == store)
+    if after is not None:
+        query = query.where(tuple_(*order) > tuple_(*after))
+    return tuple(
+        DisputedFace(
+            device=DeviceId(row.device),
+            epoch=row.epoch,
+            seq=row.seq,
+            member=MemberId(row.member),
+            claim=row.claim,
+            said_at=None if row.wall_ms is None else instant_of(min(row.wall_ms, WALL_SHOWN_MAX_MS)),
+            recorded_at=from_microseconds(row.recorded_us),
+        )
+        for row in connection.execute(query.order_by(*order).limit(limit))
     )
 
 

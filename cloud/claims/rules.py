@@ -8,24 +8,33 @@ the true one from being heard.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from itertools import islice
 from typing import assert_never
 
+from cloud.devices.rules import Wrapping
 from cloud.ledger.rules import EntryDraft, grant_daily
+from cloud.members.rules import Channel, ConsentWords, Enrolment, FaceProof, Language, Origin, SpokenConsent
 from shared.answers import Outcome, Reason
 from shared.business_day import ClockTrust, instant_of
+from shared.consent import Purpose
 from shared.envelope import (
     PAYLOAD_BYTES_MAX,
     SALT_BYTES,
     ClaimMade,
     ClockStepped,
+    ConsentSaid,
     Envelope,
     EnvelopeFault,
+    FaceDisputed,
+    Fact,
     Header,
     Opened,
+    SecretWrapped,
+    TemplateEnrolled,
+    TemplateForgotten,
     VisitNoted,
     genesis,
 )
@@ -123,7 +132,7 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All that a judgement may rest on. `now_ms` is the cloud's clock."""
+    """All that a judgement may rest on. `claimant` is whom the fact names; `now_ms` is the cloud's clock."""
 
     speaker: Speaker
     epoch: EpochState
@@ -147,8 +156,26 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dispute:
+    """Somebody said that they are not the member they were greeted as. `claim` was granted so, or None."""
+
+    store: StoreId
+    tenant: TenantId
+    member: MemberId
+    claim: bytes | None
+    wall_ms: int | None
+    origin: Origin
+
+
+Effect = SpokenConsent | Enrolment | FaceProof | Wrapping | Dispute
+"""What other tables learn from a fact that posts nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """Recorded; nothing to post."""
+    """Recorded; nothing to post. `effect` is what follows from it elsewhere, None for nothing."""
+
+    effect: Effect | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,10 +189,14 @@ class Reject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
-    """Kept until a person has looked. With `whole_epoch` the epoch's history has forked and all of it waits."""
+    """Kept until a person has looked. With `whole_epoch` the epoch's history has forked and all of it waits.
+
+    `effect` is a withdrawal: that is followed even where nothing else is believed.
+    """
 
     reason: Reason
     whole_epoch: bool = False
+    effect: Effect | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +218,13 @@ Judgement = Post | Noted | Reject | Quarantine | Repeat | TurnAway
 
 def judge(opened: Opened, facts: Facts) -> Judgement:
     """What becomes of an envelope that proved to be the device's word."""
-    return _judge_place(opened, facts) or _judge_fact(opened.header, opened.fact, facts)
+    placed = _judge_place(opened, facts)
+    if placed is None:
+        return _judge_fact(opened.header, opened.fact, facts)
+    if isinstance(placed, Quarantine) and isinstance(opened.fact, ConsentSaid) and not opened.fact.given:
+        withdrawn = judge_face(opened.header, opened.fact, facts)
+        return replace(placed, effect=withdrawn.effect if isinstance(withdrawn, Noted) else None)
+    return placed
 
 
 def turn_away(fault: EnvelopeFault) -> TurnAway:
@@ -241,7 +278,7 @@ def _judge_place(opened: Opened, facts: Facts) -> Judgement | None:
     return None
 
 
-def _judge_fact(header: Header, fact: ClaimMade | VisitNoted | ClockStepped | None, facts: Facts) -> Judgement:
+def _judge_fact(header: Header, fact: Fact | None, facts: Facts) -> Judgement:
     match fact:
         case None if header.business_day is not None:
             # A device sends its claims whole. Whoever took payload and salt off on the way must not make one vanish.
@@ -250,6 +287,8 @@ def _judge_fact(header: Header, fact: ClaimMade | VisitNoted | ClockStepped | No
             return Noted()
         case ClaimMade():
             return judge_claim(header, fact, facts)
+        case ConsentSaid() | TemplateEnrolled() | TemplateForgotten() | SecretWrapped() | FaceDisputed():
+            return judge_face(header, fact, facts)
         case _:
             assert_never(fact)
 
@@ -357,6 +396,151 @@ def _is_denied(claim: ClaimMade, claimant: Claimant, wall_ms: int) -> bool:
             return False
         case _:
             assert_never(claim.means)
+
+
+# -- faces -------------------------------------------------------------------------------------------------------
+
+CARRIED = frozenset({"template", "secret"})
+"""Kinds of facts that the cloud hands on and must be able to forget: they are not kept with their envelopes."""
+
+FaceFact = ConsentSaid | TemplateEnrolled | TemplateForgotten | SecretWrapped | FaceDisputed
+
+
+def member_named(fact: Fact | None) -> bytes | None:
+    """The member whom the fact is about, None when it is about nobody."""
+    match fact:
+        case TemplateEnrolled():
+            return fact.template.member
+        case ClaimMade() | VisitNoted() | ConsentSaid() | TemplateForgotten() | FaceDisputed():
+            return fact.member
+        case ClockStepped() | SecretWrapped() | None:
+            return None
+        case _:
+            assert_never(fact)
+
+
+def is_carried_only(fact: Fact | None) -> bool:
+    """True for a fact of the kinds in CARRIED."""
+    return isinstance(fact, TemplateEnrolled | SecretWrapped)
+
+
+def judge_face(header: Header, fact: FaceFact, facts: Facts) -> Noted | Reject:
+    """Whether what a kiosk says of faces is taken, and what follows from it.
+
+    A fact that cannot stand is WRONG_TERMS: a kiosk would take MALFORMED for damage on the way and say it again.
+    """
+    speaker, claimant = facts.speaker, facts.claimant
+    if (fact.tenant, fact.store) != (speaker.tenant, speaker.store):
+        return Reject(reason=Reason.WRONG_TERMS)
+    origin = Origin(device=speaker.device, epoch=header.epoch, seq=header.seq)
+    if isinstance(fact, SecretWrapped):
+        return Noted(effect=_wrapping(header, fact, facts, origin))
+    if claimant is None:
+        return Reject(reason=Reason.UNKNOWN_MEMBER)
+    match fact:
+        case ConsentSaid():
+            return _judge_consent(header, fact, facts, claimant, origin)
+        case TemplateEnrolled():
+            return _judge_enrolment(header, fact, facts, claimant)
+        case TemplateForgotten():
+            member = claimant.member
+            return Noted(
+                effect=FaceProof(tenant=speaker.tenant, store=speaker.store, member=member, why=fact.why, origin=origin)
+            )
+        case FaceDisputed():
+            if fact.claim is not None and len(fact.claim) != CLAIM_ID_BYTES:
+                return Reject(reason=Reason.WRONG_TERMS)
+            return Noted(
+                effect=Dispute(
+                    tenant=speaker.tenant,
+                    store=speaker.store,
+                    member=claimant.member,
+                    claim=fact.claim,
+                    wall_ms=header.wall_ms,
+                    origin=origin,
+                )
+            )
+        case _:
+            assert_never(fact)
+
+
+def _judge_consent(
+    header: Header, said: ConsentSaid, facts: Facts, claimant: Claimant, origin: Origin
+) -> Noted | Reject:
+    """A withdrawal is taken whatever the clock; a consent needs a time that can be believed and a code.
+
+    Who has left withdrew everything with it.
+    """
+    if said.purpose is not Purpose.BIOMETRIC or said.language not in set(Language) or not _is_number(said.text_version):
+        return Reject(reason=Reason.WRONG_TERMS)
+    if claimant.erased:
+        return Reject(reason=Reason.UNKNOWN_MEMBER) if said.given else Noted()
+    if said.given and said.means not in (Means.CARD, Means.PHONE):
+        return Reject(reason=Reason.WRONG_TERMS)
+    said_ms = _believed_ms(header, facts.now_ms)
+    if said.given and said_ms is None:
+        return Reject(reason=Reason.WRONG_DAY)
+    if not said.given and header.trust is not ClockTrust.SYNCED:
+        said_ms = None  # a clock that may be slow must not put a withdrawal before a consent
+    words = ConsentWords(text_version=said.text_version, language=Language(said.language), channel=Channel.KIOSK)
+    return Noted(
+        effect=SpokenConsent(
+            tenant=facts.speaker.tenant,
+            member=claimant.member,
+            given=said.given,
+            words=words,
+            said_at=instant_of(facts.now_ms if said_ms is None else said_ms),
+            origin=origin,
+        )
+    )
+
+
+def _judge_enrolment(header: Header, enrolled: TemplateEnrolled, facts: Facts, claimant: Claimant) -> Noted | Reject:
+    """A template without a time that can be believed counts as older than any withdrawal."""
+    if claimant.erased:
+        return Reject(reason=Reason.UNKNOWN_MEMBER)
+    if not (_is_number(enrolled.text_version) and _is_number(enrolled.frames)):
+        return Reject(reason=Reason.WRONG_TERMS)
+    template = enrolled.template
+    return Noted(
+        effect=Enrolment(
+            tenant=facts.speaker.tenant,
+            store=facts.speaker.store,
+            member=claimant.member,
+            key=template.key,
+            embedder=template.embedder,
+            sealed=template.sealed,
+            text_version=enrolled.text_version,
+            device=facts.speaker.device,
+            frames=enrolled.frames,
+            resealed=enrolled.resealed,
+            enrolled_at=instant_of(_believed_ms(header, facts.now_ms) or 0),
+        )
+    )
+
+
+def _wrapping(header: Header, said: SecretWrapped, facts: Facts, origin: Origin) -> Wrapping:
+    believed_ms = _believed_ms(header, facts.now_ms)
+    return Wrapping(
+        store=facts.speaker.store,
+        key=said.key,
+        previous=said.previous,
+        device=DeviceId(said.wrap.device),
+        sealed=said.wrap.sealed,
+        said_at=instant_of(facts.now_ms if believed_ms is None else believed_ms),
+        origin=origin,
+    )
+
+
+def _believed_ms(header: Header, now_ms: int) -> int | None:
+    """The header's time, never later than now, or None when it cannot be believed."""
+    if header.wall_ms is None or header.trust is ClockTrust.UNKNOWN:
+        return None
+    return min(header.wall_ms, now_ms) if 0 < header.wall_ms <= now_ms + CLOCK_SLACK_MS else None
+
+
+def _is_number(value: int) -> bool:
+    return 0 <= value <= NUMBER_MAX
 
 
 # -- one epoch's envelopes ---------------------------------------------------------------------------------------

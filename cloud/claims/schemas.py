@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from cloud.claims.queries import HeardEnvelope, RefusedEnvelope
+from cloud.claims.queries import DisputedFace, HeardEnvelope, RefusedEnvelope
 from shared.answers import Outcome, Reason
 from shared.ids import format_member
 
@@ -70,4 +70,29 @@ class RefusedView(BaseModel):
             outcome=refused.outcome,
             reason=refused.reason,
             recorded_at=refused.recorded_at,
+        )
+
+
+class DisputeView(BaseModel):
+    """Somebody at a door said that they were not the member they were greeted as; a claim that was granted stands."""
+
+    device: str
+    epoch: int
+    seq: int
+    member: str
+    claim: str | None
+    said_at: datetime | None
+    recorded_at: datetime
+
+    @classmethod
+    def of(cls, dispute: DisputedFace) -> "DisputeView":
+        """The dispute for the wire."""
+        return cls(
+            device=dispute.device,
+            epoch=dispute.epoch,
+            seq=dispute.seq,
+            member=format_member(dispute.member),
+            claim=None if dispute.claim is None else dispute.claim.hex(),
+            said_at=dispute.said_at,
+            recorded_at=dispute.recorded_at,
         )

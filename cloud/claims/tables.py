@@ -65,3 +65,19 @@ envelope_stream = define_table(
     CheckConstraint("0 <= contiguous AND contiguous <= highest", "order"),
     with_rowid=False,
 )
+
+# Whoever stood there said that they were not the member they were greeted as. For a person to look at; a claim stands.
+face_dispute = define_table(
+    "face_dispute",
+    Column("device", TEXT, primary_key=True),
+    Column("epoch", INT64, primary_key=True, autoincrement=False),
+    Column("seq", INT64, primary_key=True, autoincrement=False),
+    Column("tenant", TEXT, nullable=False),
+    Column("store", TEXT, nullable=False),
+    Column("member", BYTES, nullable=False),
+    Column("claim", BYTES, nullable=True),
+    Column("wall_ms", INT64, nullable=True),
+    Column("recorded_us", INT64, nullable=False),
+    Index(None, "store"),
+    with_rowid=False,
+)

@@ -41,7 +41,9 @@ UPWARD: Final[Mapping[Up, Channel]] = {
 }
 DOWNWARD: Final[Mapping[Down, Channel]] = {
     Down.RECEIPT: Channel(payload=Receipt, title="What became of envelopes, sent after the commit"),
-    Down.FEED: Channel(payload=Page, title="A page of a feed: keys, policy, deny list, revocations or roster"),
+    Down.FEED: Channel(
+        payload=Page, title="A page of a feed: keys, policy, deny list, revocations, roster, group or templates"
+    ),
     Down.EPOCH: Channel(payload=EpochIssued, title="The epoch of the device's database"),
     Down.ALLOTMENT: Channel(payload=AllotmentIssued, title="How much of a campaign the device may grant"),
     Down.TIME: Channel(payload=TimeTold, title="The cloud's clock"),

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cloud.cli.faces import Portraits, read_request
 from cloud.cli.shop import (
     Broker,
     Catalogue,
@@ -38,13 +39,14 @@ from cloud.cli.shop import (
 if TYPE_CHECKING:
     import httpx
 
-    from cloud.cli.people import People, Person
+    from cloud.cli.people import Act, FacePerson, People, Person
 
 KIOSKS = 2
 KNOWN_MAX = 40
 LOOK_EVERY_S = 0.5
 SAY_EVERY_S = 4.0  # asking a kiosk starts a command, and a demonstration should leave the cores to the shop
 NEW_SCENE_EVERY_S = 20.0  # two people each: what an address may let join for ever
+SCENE_WITH_FACES_S = 75.0
 NEW_PEOPLE = 2
 FIRST_PEOPLE = 4
 
@@ -75,6 +77,10 @@ def demo_commands(tools: DemoTools) -> typer.Typer:
             str | None,
             typer.Option(help="A camera address for the first kiosk: v4l2:0, file:/a/video.mp4, dir:/a/folder …"),
         ] = None,
+        portraits: Annotated[
+            Path | None,
+            typer.Option(help="A folder of portraits, one sub-folder a person: some of them are recognised by face."),
+        ] = None,
         keep: Annotated[bool, typer.Option(help="Go on with the members and balances of the last time.")] = True,
     ) -> None:
         """Start broker, cloud and two kiosks of one store, and keep them running until Ctrl-C."""
@@ -85,7 +91,7 @@ def demo_commands(tools: DemoTools) -> typer.Typer:
         with _alone(tools.home):
             if not keep:
                 _forget(tools.home)
-            _Demo(tools, ports, camera).run()
+            _Demo(tools, ports, camera, portraits).run()
 
     @group.command()
     def cut() -> None:
@@ -143,16 +149,29 @@ def _is_running(home: Path) -> bool:
         return not _may_lock(lock.fileno())
 
 
+@dataclass(slots=True)
+class GroupState:
+    """How far the two kiosks are with knowing the same faces. `maker` made the group's secret."""
+
+    maker: int | None = None
+    has_learnt: bool = False
+    has_admitted: bool = False
+
+
 class _Demo:
     """One run of the demonstration."""
 
-    def __init__(self, tools: DemoTools, ports: Ports, camera: str | None) -> None:
+    def __init__(self, tools: DemoTools, ports: Ports, camera: str | None, portraits: Path | None) -> None:
         self._tools = tools
         self._ports = ports
         self._home = tools.home
         self._children = Children(logs=tools.home, environment=tools.environment(tools.home / "cloud"))
         self._cloud = CloudService(self._children, tools.home / "cloud", ports)
-        self._catalogue = Catalogue()
+        # A rendered face is a picture: asking it to prove that it is none would only turn everybody away.
+        self._catalogue = Catalogue() if portraits is None else Catalogue(liveness="none")
+        self._portraits = None if portraits is None else Portraits(folder=portraits.absolute())
+        self._faces: tuple[FacePerson, ...] = ()
+        self._group = GroupState()
         self._camera = camera or _attached_camera()
         self._stop = threading.Event()
         self._random = Random()  # noqa: S311 - who comes to the door, not a secret
@@ -181,6 +200,9 @@ class _Demo:
         with self._cloud.open_api(as_admin=True) as api, self._cloud.open_api(as_admin=False) as public:
             fill_catalogue(api, self._catalogue)
             people = self._people(public)
+            if self._portraits is not None:
+                chosen = self._portraits.choose(self._random)
+                self._faces = tuple(people.next_with_face(first, second) for first, second in chosen)
             for kiosk in range(KIOSKS):
                 self._start_kiosk(kiosk, api, people)
             self._print_addresses(time.monotonic() - began_s)
@@ -226,11 +248,50 @@ class _Demo:
         (home / "settings.toml").write_text("\n".join(lines) + "\n")
 
     def _write_scene(self, kiosk: int, people: People, fresh: int) -> None:
-        from cloud.cli.people import write_scene
+        from cloud.cli.people import Play, write_scene
 
         joined = [people.next() for _ in range(fresh)]
-        write_scene(self._home_of(kiosk) / "scene.json", joined, self._known, self._random)
+        folder = None if self._portraits is None else self._portraits.folder
+        play = Play(fresh=joined, known=self._known, faces=self._faces_at(kiosk), portraits=folder)
+        write_scene(self._home_of(kiosk) / "scene.json", play, self._random)
         self._known = [*self._known, *joined][-KNOWN_MAX:]
+
+    def _faces_at(self, kiosk: int) -> list[Act]:
+        """At the door whose kiosk made the group faces are learnt, then known; at the other once it is of the group."""
+        if self._portraits is None or self._group.maker is None:
+            return []
+        if kiosk == self._group.maker and not self._group.has_learnt:
+            return self._portraits.learning(self._faces)
+        is_of_it = kiosk == self._group.maker or self._group.has_admitted
+        return self._portraits.knowing(self._faces) if is_of_it else []
+
+    def _tend_group(self, people: People) -> None:
+        """What staff would do: once one kiosk has learnt the faces, the other's request is held to its camera."""
+        state, told = self._group, [self._status(kiosk) for kiosk in range(KIOSKS)]
+        if state.maker is None:
+            state.maker = next((n for n, one in enumerate(told) if one.get("group") is not None), None)
+            if state.maker is not None:
+                self._renew_scene(state.maker, people)
+        elif not state.has_learnt:
+            state.has_learnt = told[state.maker].get("templates") == len(self._faces)
+            if state.has_learnt:
+                self._let_in(state.maker)
+        elif not state.has_admitted:
+            state.has_admitted = all(one.get("group") is not None for one in told)
+            if state.has_admitted:
+                typer.echo(f"{time.strftime('%H:%M:%S')}  both kiosks know the same faces now")
+                for kiosk in range(KIOSKS):
+                    self._renew_scene(kiosk, people)
+
+    def _let_in(self, maker: int) -> None:
+        from cloud.cli.people import hold_up
+
+        ours, theirs = self._home_of(maker), self._home_of(1 - maker)
+        self._children.ask(["doorstep-edge", "group", "join", "--home", str(theirs)])
+        request = read_request(self._ports.screens[1 - maker])
+        self._children.ask(["doorstep-edge", "group", "admit", "--home", str(ours)])
+        hold_up(ours / "scene.json", request)
+        typer.echo(f"{time.strftime('%H:%M:%S')}  one kiosk's request to join is held to the other's camera")
 
     def _renew_scene(self, kiosk: int, people: People) -> None:
         """New people come to the door; while the cloud takes none, those of before go on coming."""
@@ -267,7 +328,7 @@ class _Demo:
     # --- while it runs ----------------------------------------------------------------------------------------------
 
     def _watch(self, api: httpx.Client, people: People) -> None:
-        said, say_due_s, scene_due_s, turn = "", 0.0, time.monotonic() + NEW_SCENE_EVERY_S, 0
+        said, say_due_s, scene_due_s, turn = "", 0.0, time.monotonic() + self._scene_s, 0
         while not self._stop.wait(LOOK_EVERY_S):
             self._obey(self._cloud.broker)
             ended = self._children.ended()
@@ -275,9 +336,11 @@ class _Demo:
                 raise ShopFailed(f"{ended} ended; {self._home / ended}.log says why")
             if time.monotonic() >= scene_due_s:
                 self._renew_scene(turn % KIOSKS, people)
-                turn, scene_due_s = turn + 1, time.monotonic() + NEW_SCENE_EVERY_S
+                turn, scene_due_s = turn + 1, time.monotonic() + self._scene_s
             if time.monotonic() < say_due_s:
                 continue
+            if self._portraits is not None and not self._group.has_admitted:
+                self._tend_group(people)
             line, say_due_s = self._line(api), time.monotonic() + SAY_EVERY_S
             if line != said:
                 typer.echo(f"{time.strftime('%H:%M:%S')}  {line}")
@@ -299,13 +362,24 @@ class _Demo:
         line = "line up  " if self._cloud.broker.is_up else "line DOWN"
         return f"{line} | {' | '.join(kiosks)} | ledger: {self._ledger_line(api)}"
 
+    @property
+    def _scene_s(self) -> float:
+        """How long a scene plays before another takes its place; faces take their time."""
+        return NEW_SCENE_EVERY_S if self._portraits is None else SCENE_WITH_FACES_S
+
     def _kiosk_line(self, kiosk: int) -> str:
+        told = self._status(kiosk)
+        if not told:
+            return f"kiosk {kiosk + 1}: starting"
+        faces = f", {told['templates']} faces" if self._portraits is not None else ""
+        return f"kiosk {kiosk + 1}: {told['claims_total']} claims, {told['outbox_waiting']} waiting{faces}"
+
+    def _status(self, kiosk: int) -> Mapping[str, object]:
+        """What a kiosk says of itself; nothing while it starts."""
         command = ["doorstep-edge", "status", "--json", "--home", str(self._home_of(kiosk))]
         asked = subprocess.run(command, capture_output=True, env=dict(self._children.environment), check=False)
-        if asked.returncode != 0:
-            return f"kiosk {kiosk + 1}: starting"
-        told = json.loads(asked.stdout)
-        return f"kiosk {kiosk + 1}: {told['claims_total']} claims, {told['outbox_waiting']} waiting"
+        told: dict[str, object] = json.loads(asked.stdout) if asked.returncode == 0 else {}
+        return told
 
     def _ledger_line(self, api: httpx.Client) -> str:
         import httpx

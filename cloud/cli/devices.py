@@ -55,6 +55,30 @@ def device_commands(tools: Tools) -> typer.Typer:
             shown = f"{view.id}  {view.store:20}{view.standing.value:9}{view.fingerprint}  {line}"
             typer.echo(view.model_dump_json() if as_json else shown)
 
+    @group.command("group")
+    def show_group(
+        store: Annotated[str, typer.Argument(help="The store whose kiosks share a secret for faces.")],
+        as_json: Annotated[bool, typer.Option("--json")] = False,
+    ) -> None:
+        """Show which kiosks of a store can recognise its members, and how many sealed templates they are given."""
+        from cloud.catalogue.queries import store_by_id
+        from cloud.devices.queries import group_state
+        from cloud.devices.schemas import GroupView
+        from cloud.kit.database import reading
+        from shared.ids import StoreId
+
+        with tools.place.open_database() as engine, reading(engine) as connection:
+            if store_by_id(connection, StoreId(store)) is None:
+                raise NotThere(f"no such store: {store}")
+            view = GroupView.of(group_state(connection, StoreId(store)))
+        if as_json:
+            typer.echo(view.model_dump_json())
+            return
+        typer.echo(f"secret {view.key or 'not made yet'}, {view.templates} sealed templates")
+        for kiosk in view.kiosks:
+            told = "never told" if kiosk.told_at is None else f"told {kiosk.told_at:%F %R}"
+            typer.echo(f"{kiosk.id}  {'has the secret' if kiosk.has_secret else 'must be admitted':18}{told}")
+
     @group.command("confirm")
     def confirm(device: str, fingerprint: str) -> None:
         """Certify the kiosk whose screen shows this fingerprint."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ FOREIGN_CODE = "https://example.org/menu"
 SHOWING_S = 3.5  # a code is held still for half of it
 PAUSE_S = 2.5  # a screen stays for four or five seconds; a shop's door is sometimes quicker
 
-Act = dict[str, str | float]
+Act = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,27 @@ class Person:
 
     nickname: str
     shows: Act
+    headers: dict[str, str] = field(repr=False)
+    language: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FacePerson:
+    """A member who consented to be recognised, and two pictures of them, seen from the folder of portraits."""
+
+    person: Person
+    learnt_from: str
+    known_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Play:
+    """Who comes to a door in a scene. `faces` are acts of people out of the folder `portraits`."""
+
+    fresh: list[Person]
+    known: list[Person]
+    faces: list[Act]
+    portraits: Path | None
 
 
 class People:
@@ -49,19 +70,29 @@ class People:
 
     def next(self) -> Person:
         """The next person, joined just now. Raises: httpx.HTTPError when the cloud does not take them."""
+        return self._join(with_phone=self._count % 2 == 0)
+
+    def next_with_face(self, learnt_from: str, known_by: str) -> FacePerson:
+        """The next person, with a phone and the consent to be recognised. Raises: httpx.HTTPError."""
+        person = self._join(with_phone=True)
+        consent_to_faces(self._client, person.headers, person.language)
+        return FacePerson(person=person, learnt_from=learnt_from, known_by=known_by)
+
+    def _join(self, *, with_phone: bool) -> Person:
         name = NAMES[self._count % len(NAMES)]
         self._count += 1
+        language = "it" if self._count % 2 else "en"
         headers = {"Authorization": f"Bearer dsm_{_base64url(self._random(32))}"}
         joining = {
             "programme": self._programme,
             "store": self._store,
             "nickname": name,
-            "language": "it" if self._count % 2 else "en",
+            "language": language,
             "text_version": TEXT_VERSION,
         }
         self._client.post("/v1/members", json=joining, headers=headers).raise_for_status()
-        shows = self._phone(headers) if self._count % 2 else self._card(headers)
-        return Person(nickname=name, shows=shows)
+        shows = self._phone(headers) if with_phone else self._card(headers)
+        return Person(nickname=name, shows=shows, headers=headers, language=language)
 
     def _phone(self, headers: dict[str, str]) -> Act:
         key = Ed25519PrivateKey.generate()
@@ -82,17 +113,38 @@ class People:
         return {"kind": "card", "text": answer.json()["text"], "seconds": SHOWING_S}
 
 
-def write_scene(path: Path, fresh: list[Person], known: list[Person], random: Random) -> None:
-    """Makes the scene for the next pass: new people, somebody who was here, and a code that is not valid."""
-    acts: list[Act] = [{"kind": "empty", "seconds": 1.5}]
+def write_scene(path: Path, play: Play, random: Random) -> None:
+    """Makes the scene for the next pass: faces, new people, somebody who was here, and a code that is not valid."""
+    fresh, known = play.fresh, play.known
+    acts: list[Act] = [{"kind": "empty", "seconds": 1.5}, *play.faces]
     for person in fresh:
         acts += [person.shows, {"kind": "empty", "seconds": PAUSE_S}]
     if known:
         acts += [random.choice(known).shows, {"kind": "empty", "seconds": PAUSE_S}]
     acts += [{"kind": "card", "text": _invalid(random, known or fresh), "seconds": SHOWING_S}]
     acts += [{"kind": "visitor", "seconds": 2.5}, {"kind": "empty", "seconds": PAUSE_S}]
+    portraits = {} if play.portraits is None else {"portraits": str(play.portraits)}
+    _replace(path, {"loop": True, "acts": acts, **portraits})
+
+
+def consent_to_faces(public: httpx.Client, headers: dict[str, str], language: str) -> None:
+    """The member lets the store's kiosks recognise their face. Raises: httpx.HTTPError."""
+    version = public.get("/v1/members/me", headers=headers).raise_for_status().json()["biometric_text_version"]
+    body = {"purpose": "biometric", "given": True, "language": language, "text_version": version}
+    public.post("/v1/members/me/consents", json=body, headers=headers).raise_for_status()
+
+
+def hold_up(path: Path, text: str) -> None:
+    """Puts a code before whatever else happens in the scene."""
+    scene = json.loads(path.read_text())
+    scene["acts"] = [{"kind": "card", "text": text, "seconds": SHOWING_S}, *scene["acts"]]
+    _replace(path, scene)
+
+
+def _replace(path: Path, scene: object) -> None:
+    """The scene is whole at every moment, and for nobody else to read."""
     draft = path.with_suffix(".new")
-    draft.write_text(json.dumps({"loop": True, "acts": acts}))
+    draft.write_text(json.dumps(scene))
     draft.chmod(0o600)
     draft.replace(path)
 

@@ -61,6 +61,8 @@ class Catalogue:
     allotment_points: int = 2_000
     points: int = 10
     reduced_points: int = 5
+    faces: bool = True
+    liveness: str = "passive"
 
     def entries(self) -> tuple[tuple[str, dict[str, str | int]], ...]:
         """Path and body of each request that makes an entry; the same again changes nothing."""
@@ -252,11 +254,14 @@ def fill_catalogue(api: httpx.Client, catalogue: Catalogue) -> None:
     """The cloud holds the catalogue and its store has terms. Raises: httpx.HTTPError."""
     for path, body in catalogue.entries():
         api.post(path, json=body).raise_for_status()
-    if api.get(f"/v1/stores/{catalogue.store}/policy").status_code == 404:
+    held = api.get(f"/v1/stores/{catalogue.store}/policy")
+    if held.status_code == 404 or held.json()["liveness"] != catalogue.liveness:
         terms = {
             "campaign": catalogue.campaign,
             "points": catalogue.points,
             "reduced_points": catalogue.reduced_points,
+            "faces": catalogue.faces,
+            "liveness": catalogue.liveness,
         }
         api.put(f"/v1/stores/{catalogue.store}/daily-reward", json=terms).raise_for_status()
 

@@ -1,17 +1,18 @@
 """Claiming, confirming, renewing and revoking devices, their epochs, and what a device that shows up is told.
 
-Every function works inside the caller's writing transaction and locks the device's row before it decides.
+Every function works inside the caller's writing transaction and locks the device's row before it decides. Order of
+locks: the device's row, the tenant's, the head of its store's templates, the group of its store.
 """
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
-from sqlalchemy import Column, Connection, Table, func, select
+from sqlalchemy import Column, Connection, Table, delete, func, select, text
 
 from cloud.catalogue.actions import reissue_policies
 from cloud.catalogue.queries import policy_in_force, store_by_id
@@ -20,21 +21,30 @@ from cloud.catalogue.tables import tenant as tenant_table
 from cloud.devices.queries import (
     Certificate,
     device_by_id,
+    group_of,
+    kiosks_of,
     newest_certificate,
     read_device,
     revocation_page,
+    wrap_for,
+    wraps_of,
 )
 from cloud.devices.rules import (
     CODE_LIFE,
     CONFIRM_WITHIN,
     DATABASE_ID_BYTES,
     EPOCHS_MAX,
+    WRAPS_WAITING_AGE_MAX,
+    WRAPS_WAITING_MAX,
     Device,
     DeviceRefusal,
     Request,
+    WrapFate,
+    Wrapping,
     digest_of,
     new_device_id,
     read_request,
+    wrap_fate,
 )
 from cloud.devices.tables import (
     claim_code,
@@ -43,22 +53,30 @@ from cloud.devices.tables import (
     device_epoch,
     device_revocation,
     device_status,
+    face_group,
+    face_wrap,
 )
+from cloud.kit.bulk import BulkInsert
 from cloud.kit.events import NewEvent, append
+from cloud.kit.instants import to_microseconds
 from cloud.kit.keyring import Keyring, issue_client_certificate
-from cloud.members.queries import deny_page, roster_page
+from cloud.members.actions import hold_templates, note_templates_told, restart_faces, set_template_key
+from cloud.members.queries import deny_page, roster_page, template_page
 from cloud.members.rules import FeedCut
 from cloud.members.tables import deny_head, roster_head
 from shared.answers import (
     PAGE_ENTRIES_MAX,
+    TEMPLATE_ENTRIES_MAX,
     Answer,
     DenyPage,
     EpochIssued,
+    GroupPage,
     KeyPage,
     Page,
     PolicyPage,
     RevocationPage,
     RosterPage,
+    TemplatePage,
     TimeTold,
 )
 from shared.business_day import milliseconds
@@ -77,11 +95,18 @@ from shared.provisioning import (
 from shared.signing import PUBLIC_KEY_BYTES
 
 FEED_LEAP: Final = 10**9  # more changes than a store sees between two backups, far below what a version may be
-PAGES_A_FEED: Final = 3  # in one answer: about 270 kB of roster; a device that is further behind asks again
+PAGES_A_FEED: Final = 3  # in one answer: 270 kB of roster, 450 kB of templates; who is further behind asks again
 CONFIRMED: Final = "devices.confirmed"  # the body of both events is the device's id
 REVOKED: Final = "devices.revoked"
 
 Entry = TypeVar("Entry")
+
+_change_group = text(
+    "INSERT INTO face_group (store, version) VALUES (:store, 1)"
+    " ON CONFLICT (store) DO UPDATE SET version = face_group.version + 1"
+)
+_g, _f = face_group.c, face_wrap.c
+_save_wrap = BulkInsert(face_wrap, list(_f), update=list(_f)[3:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +194,7 @@ def confirm_device(
     if now - known.claimed_at > CONFIRM_WITHIN:
         return DeviceRefusal.CLAIM_EXPIRED
     connection.execute(device.update().where(device.c.id == id).values(confirmed_at=now))
+    _regroup(connection, known.store)
     append(connection, [NewEvent(topic=CONFIRMED, tenant=known.tenant, body=id.encode())], recorded_at=now)
     return _certify(connection, keyring, id, known.tls_public, now)
 
@@ -214,7 +240,10 @@ def renew_certificate(
 
 
 def revoke_device(connection: Connection, id: DeviceId, now: datetime) -> Device | DeviceRefusal:
-    """The device, from now on shut out and named in its tenant's revocations feed. Again changes nothing."""
+    """The device, from now on shut out and named in its tenant's revocations feed. Again changes nothing.
+
+    Its store's group learns that one is missing; the secret that was wrapped for it is gone.
+    """
     known = _locked(connection, id)
     if known is None:
         return DeviceRefusal.UNKNOWN_DEVICE
@@ -228,6 +257,8 @@ def revoke_device(connection: Connection, id: DeviceId, now: datetime) -> Device
         select(func.coalesce(func.max(c.version), 0)).where(c.tenant == known.tenant)
     ).scalar_one()
     connection.execute(device_revocation.insert().values(tenant=known.tenant, version=head + 1, device=id, since=now))
+    connection.execute(delete(face_wrap).where(_f.store == known.store, _f.device == id))
+    _regroup(connection, known.store)
     append(connection, [NewEvent(topic=REVOKED, tenant=known.tenant, body=id.encode())], recorded_at=now)
     revoked = device_by_id(connection, id)
     assert revoked is not None
@@ -332,6 +363,8 @@ def _pages_for(
         *_deny_pages(connection, known.tenant, held.deny, now),
         *_revocation_pages(connection, known.tenant, held.revocations, now),
         *_roster_pages(connection, known.store, held.roster, now),
+        *_group_pages(connection, known, held.group, now),
+        *_template_pages(connection, known, held.templates, now),
     )
 
 
@@ -394,6 +427,48 @@ def _roster_pages(connection: Connection, store: StoreId, held: int, now: dateti
     )
 
 
+def _group_pages(connection: Connection, known: Device, held: int, now: datetime) -> tuple[GroupPage, ...]:
+    """The group as it is; none for a reader that is ahead of us (a restored cloud)."""
+    group = group_of(connection, known.store)
+    if group.version < held:
+        return ()
+    wraps = {} if group.key is None else wraps_of(connection, known.store, group.key)
+    page = GroupPage(
+        base=held,
+        version=group.version,
+        more=False,
+        issued_ms=milliseconds(now),
+        key=group.key,
+        kiosks=kiosks_of(connection, known.store),
+        wrap=wraps.get(known.id),
+    )
+    return (page,)
+
+
+def _template_pages(connection: Connection, known: Device, held: int, now: datetime) -> tuple[TemplatePage, ...]:
+    """The store's templates; what the kiosk was told is noted, so that a withdrawal knows who must prove it.
+
+    A revoked kiosk is told nothing, and so its leases end.
+    """
+    if known.revoked_at is not None:
+        return ()
+    hold_templates(connection, known.store)
+    cuts = _cuts_after(lambda base: template_page(connection, known.store, base, TEMPLATE_ENTRIES_MAX), held)
+    for cut in cuts[-1:]:
+        note_templates_told(connection, known.store, known.id, version=cut.version, whole=not cut.more, now=now)
+    return tuple(
+        TemplatePage(
+            base=cut.base,
+            version=cut.version,
+            more=cut.more,
+            issued_ms=milliseconds(now),
+            reset=cut.reset,
+            entries=cut.entries,
+        )
+        for cut in cuts
+    )
+
+
 def _cuts_after(read: Callable[[int], FeedCut[Entry]], held: int) -> list[FeedCut[Entry]]:
     """The next pieces of a feed for a reader that holds a version; none when it is ahead of us (a restored cloud)."""
     cuts: list[FeedCut[Entry]] = []
@@ -413,10 +488,17 @@ def leap_feeds(connection: Connection, now: datetime) -> None:
     """Every feed's versions continue far above those that kiosks may hold.
 
     For a database that was brought back from a copy: what was numbered since is lost here and not there, and a kiosk
-    reads no page below what it holds. It keeps what it read in the lost time and learns what is new.
+    reads no page below what it holds. It keeps what it read in the lost time and learns what is new, but for faces:
+    every template is forgotten, since one may have been withdrawn in the lost time, and members are recognised again
+    once they consent and enrol again. Kiosks that hold a secret wrap it anew; the copy has none.
     """
-    for place in connection.execute(select(store_table.c.id)).scalars().all():
+    stores = connection.execute(select(store_table.c.id)).scalars().all()
+    for place in stores:
         _leap(connection, roster_head, roster_head.c.store, place)
+        _leap(connection, face_group, _g.store, place)
+    connection.execute(face_group.update().values(key=None, device=None, made_at=None))
+    connection.execute(delete(face_wrap))
+    restart_faces(connection, map(StoreId, stores), ahead=FEED_LEAP, now=now)
     for owner in connection.execute(select(tenant_table.c.id)).scalars().all():
         _leap(connection, deny_head, deny_head.c.tenant, owner)
     connection.execute(device_revocation.update().values(version=device_revocation.c.version + FEED_LEAP))
@@ -427,6 +509,68 @@ def _leap(connection: Connection, head: Table, key: Column[str], owner: str) -> 
     moved = connection.execute(head.update().where(key == owner).values(version=head.c.version + FEED_LEAP))
     if moved.rowcount == 0:
         connection.execute(head.insert().values({key: owner, head.c.version: FEED_LEAP}))
+
+
+# -- groups of kiosks --------------------------------------------------------------------------------------------
+
+
+def keep_wraps(connection: Connection, wrappings: Sequence[Wrapping], now: datetime) -> None:
+    """Each wrapped secret is added to its store's group, becomes it, waits or is ignored, as `wrap_fate` says.
+
+    Only kiosks of the store that are not revoked can be wrapped for. A secret that is replaced is dropped with all
+    that was wrapped and sealed under it; templates sealed to the new one are given out as they come.
+    """
+    for store in sorted({one.store for one in wrappings}):
+        _regroup(connection, store)
+        kiosks = kiosks_of(connection, store)
+        for one in wrappings:
+            if one.store == store and one.device in kiosks:
+                _take_wrap(connection, one, now)
+        _bound_waiting(connection, store, now)
+
+
+def _take_wrap(connection: Connection, one: Wrapping, now: datetime) -> None:
+    fate = wrap_fate(one, group_of(connection, one.store).key, wrap_for(connection, one.store, one.device, one.key))
+    if fate is WrapFate.IGNORE:
+        return
+    place = (one.store, one.device, one.key, one.previous, one.sealed)
+    said = (one.origin.device, one.origin.epoch, one.origin.seq, to_microseconds(one.said_at))
+    _save_wrap.run(connection, [place + said])
+    if fate is WrapFate.TURN:
+        _turn(connection, one.store, one.key, one.origin.device, now)
+
+
+def _turn(connection: Connection, store: StoreId, key: bytes, by: DeviceId, now: datetime) -> None:
+    """The group's secret is another from now on, and the one after that when its change came first."""
+    old = group_of(connection, store).key
+    connection.execute(face_group.update().where(_g.store == store).values(key=key, device=by, made_at=now))
+    connection.execute(delete(face_wrap).where(_f.store == store, _f.key == old))
+    following = (
+        select(_f.key, _f.wrapped_by)
+        .where(_f.store == store, _f.previous == key, _f.key != key)
+        .order_by(_f.said_at, _f.key)
+        .limit(1)
+    )
+    after = connection.execute(following).one_or_none()
+    if after is None:
+        set_template_key(connection, store, key, now)
+    else:
+        _turn(connection, store, after.key, DeviceId(after.wrapped_by), now)
+
+
+def _bound_waiting(connection: Connection, store: StoreId, now: datetime) -> None:
+    """No more waits of the store than may, and nothing for longer than it may."""
+    key = group_of(connection, store).key
+    others = (_f.store == store) & (_f.key != key)
+    rows = connection.execute(select(_f.device, _f.key, _f.said_at).where(others).order_by(_f.said_at.desc()))
+    for place, row in enumerate(rows.all()):
+        if place >= WRAPS_WAITING_MAX or row.said_at < now - WRAPS_WAITING_AGE_MAX:
+            connection.execute(delete(face_wrap).where(_f.store == store, _f.device == row.device, _f.key == row.key))
+
+
+def _regroup(connection: Connection, store: StoreId) -> None:
+    """The kiosks of the store are told of their group again; its row is locked until the transaction ends."""
+    connection.execute(_change_group, {"store": store})
 
 
 # -- rows --------------------------------------------------------------------------------------------------------

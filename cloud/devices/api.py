@@ -11,6 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy import Connection
 
 from cloud.catalogue.queries import store_by_id
+from cloud.catalogue.schemas import Id
 from cloud.devices.actions import (
     claim_device,
     collect_claim,
@@ -19,7 +20,14 @@ from cloud.devices.actions import (
     renew_certificate,
     revoke_device,
 )
-from cloud.devices.queries import Certificate, device_by_id, devices_after, newest_certificate, statuses_of
+from cloud.devices.queries import (
+    Certificate,
+    device_by_id,
+    devices_after,
+    group_state,
+    newest_certificate,
+    statuses_of,
+)
 from cloud.devices.rules import ATTEMPT_WINDOW, CODE_LIFE, Attempts, Device, DeviceRefusal
 from cloud.devices.schemas import (
     ClaimCodeView,
@@ -28,6 +36,7 @@ from cloud.devices.schemas import (
     ConfirmedView,
     DeviceName,
     DeviceView,
+    GroupView,
     NewClaim,
     Renewal,
     WaitingView,
@@ -197,6 +206,15 @@ def _add_registry(routes: APIRouter, services: Services, on_devices_changed: Cal
             statuses = statuses_of(connection, [device.id for device in shown])
         items = tuple(DeviceView.of(device, statuses.get(device.id)) for device in shown)
         return Page(items=items, next=encode_cursor(shown[-1].id) if has_more else None)
+
+    @routes.get("/stores/{store}/group", tags=["devices"], responses=refusals)
+    def get_group(store: Id, principal: Annotated[Principal, reader]) -> GroupView:
+        """The store's kiosks that share a secret for faces, and which of them can open it."""
+        with reading(services.engine) as connection:
+            place = store_by_id(connection, StoreId(store))
+            if place is None or principal.tenant not in (None, place.tenant):
+                raise ProblemError(NOT_FOUND)
+            return GroupView.of(group_state(connection, place.id))
 
     @routes.get("/devices/{device}", tags=["devices"], responses=refusals)
     def get_device(device: DeviceName, principal: Annotated[Principal, reader]) -> DeviceView:

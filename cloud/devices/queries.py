@@ -7,13 +7,24 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from cloud.devices.rules import Device
-from cloud.devices.tables import device, device_certificate, device_epoch, device_revocation, device_status
+from cloud.devices.rules import Device, Wrapping
+from cloud.devices.tables import (
+    device,
+    device_certificate,
+    device_epoch,
+    device_revocation,
+    device_status,
+    face_group,
+    face_wrap,
+)
 from cloud.kit.bulk import KeyedSelect
-from cloud.members.rules import FeedCut, cut_feed
+from cloud.members.queries import count_templates, face_proofs_at, template_readers
+from cloud.members.rules import FeedCut, Origin, RecordedProof, cut_feed
 from shared.answers import RevokedDevice
 from shared.business_day import milliseconds
 from shared.ids import DeviceId, StoreId, TenantId
+
+PROOFS_SHOWN_MAX = 20  # the last ones say whether kiosks answer; each member sees their own
 
 _find_facts = KeyedSelect(
     device,
@@ -158,6 +169,95 @@ def revocation_page(connection: Connection, tenant: TenantId, base: int, limit: 
     rows = connection.execute(query.order_by(c.version).limit(limit + 1))
     numbered = [(version, RevokedDevice(device=id, since_ms=milliseconds(since))) for version, id, since in rows]
     return cut_feed(start, head, numbered, limit=limit, reset=reset)
+
+
+def kiosks_of(connection: Connection, store: StoreId) -> tuple[DeviceId, ...]:
+    """The kiosks of the store that were confirmed and not revoked, by id."""
+    c = device.c
+    good = (c.store == store) & c.confirmed_at.is_not(None) & c.revoked_at.is_(None)
+    return tuple(DeviceId(id) for id in connection.execute(select(c.id).where(good).order_by(c.id)).scalars())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The kiosks of a store that share a secret. `key` names it, None while there is none.
+
+    `made_by` is the kiosk that made it, at `made_at` as the cloud heard it.
+    """
+
+    version: int = 0
+    key: bytes | None = None
+    made_by: DeviceId | None = None
+    made_at: datetime | None = None
+
+
+def group_of(connection: Connection, store: StoreId) -> Group:
+    """The store's group."""
+    row = connection.execute(select(face_group).where(face_group.c.store == store)).one_or_none()
+    if row is None:
+        return Group()
+    maker = None if row.device is None else DeviceId(row.device)
+    return Group(version=row.version, key=row.key, made_by=maker, made_at=row.made_at)
+
+
+def wraps_of(connection: Connection, store: StoreId, key: bytes) -> Mapping[DeviceId, bytes]:
+    """The secret of that name as it was wrapped, by the kiosk that can open it."""
+    c = face_wrap.c
+    rows = connection.execute(select(c.device, c.sealed).where(c.store == store, c.key == key).order_by(c.device))
+    return {DeviceId(row.device): row.sealed for row in rows}
+
+
+def wrap_for(connection: Connection, store: StoreId, device: DeviceId, key: bytes) -> Wrapping | None:
+    """The secret of that name as it is wrapped for the kiosk, or None."""
+    c = face_wrap.c
+    row = connection.execute(select(face_wrap).where(c.store == store, c.device == device, c.key == key)).one_or_none()
+    if row is None:
+        return None
+    return Wrapping(
+        store=store,
+        key=key,
+        previous=row.previous,
+        device=device,
+        sealed=row.sealed,
+        said_at=row.said_at,
+        origin=Origin(device=DeviceId(row.wrapped_by), epoch=row.epoch, seq=row.seq),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupState:
+    """The group of a store as people look at it.
+
+    `holders` are the kiosks for which the secret is wrapped and the one that made it; `told` when each was last told of
+    all templates, None for never; `proofs` the last words of kiosks that they deleted one.
+    """
+
+    store: StoreId
+    group: Group
+    kiosks: tuple[DeviceId, ...]
+    holders: frozenset[DeviceId]
+    told: Mapping[DeviceId, datetime | None]
+    templates: int
+    proofs: tuple[RecordedProof, ...]
+
+
+def _holders(connection: Connection, store: StoreId, group: Group) -> frozenset[DeviceId]:
+    wrapped = () if group.key is None else wraps_of(connection, store, group.key).keys()
+    return frozenset({*wrapped, *(() if group.made_by is None else (group.made_by,))})
+
+
+def group_state(connection: Connection, store: StoreId) -> GroupState:
+    """How the store's group is."""
+    group = group_of(connection, store)
+    return GroupState(
+        store=store,
+        group=group,
+        kiosks=kiosks_of(connection, store),
+        holders=_holders(connection, store, group),
+        told={reader.device: reader.told_at for reader in template_readers(connection, store)},
+        templates=count_templates(connection, store),
+        proofs=face_proofs_at(connection, store, PROOFS_SHOWN_MAX),
+    )
 
 
 def read_device(row: Row[Any]) -> Device:  # Any: a row of the table's own columns

@@ -1,4 +1,6 @@
-"""How long a code, a claim and a certificate last, what a certificate request must be, who may try how often. Pure."""
+"""How long a code, a claim and a certificate last, what a certificate request must be, who may try how often, and which
+secret of a group of kiosks counts. Pure.
+"""
 
 import base64
 import hashlib
@@ -13,7 +15,10 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from cloud.members.rules import Origin
+from shared.biometrics import KIOSKS_MAX
 from shared.ids import DeviceId, StoreId, TenantId
+from shared.policy import LEASE_AGE_MAX
 
 CODE_LIFE: Final = timedelta(hours=1)
 CONFIRM_WITHIN: Final = timedelta(days=1)  # a claim that nobody confirmed in a day was not awaited by anybody
@@ -23,6 +28,8 @@ ADDRESSES_MAX: Final = 10_000  # remembered at once: about 2 MB
 CSR_LENGTH_MAX: Final = 4096  # a P-256 request has some 500 characters
 EPOCHS_MAX: Final = 1000  # of one device: a kiosk that makes a database a day lasts three years, a loop is stopped
 DATABASE_ID_BYTES: Final = 16
+WRAPS_WAITING_MAX: Final = 4 * KIOSKS_MAX  # of a store: a few changes of its secret that overtook each other
+WRAPS_WAITING_AGE_MAX: Final = LEASE_AGE_MAX  # what came before the change it belongs to comes days before, not months
 
 
 class DeviceRefusal(StrEnum):
@@ -126,3 +133,55 @@ class Attempts:
         if len(self._seen) > self.addresses_max:
             self._seen.popitem(last=False)
         return is_allowed
+
+
+# -- groups of kiosks --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrapping:
+    """A store's secret, named by `key`, as the kiosk of `origin` wrapped it for the kiosk `device` at `said_at`.
+
+    `previous` names the secret that it replaces, None for a group's first and for a kiosk that joins.
+    """
+
+    store: StoreId
+    key: bytes
+    previous: bytes | None
+    device: DeviceId
+    sealed: bytes
+    said_at: datetime
+    origin: Origin
+
+    def is_older(self, other: "Wrapping") -> bool:
+        """True when the other was wrapped later: it may list kiosks that this one does not know."""
+        if self.origin.device == other.origin.device:
+            return (self.origin.epoch, self.origin.seq) < (other.origin.epoch, other.origin.seq)
+        return self.said_at < other.said_at
+
+
+class WrapFate(StrEnum):
+    """What becomes of a wrapped secret.
+
+    ADD: it is the group's. TURN: it becomes the group's. WAIT: for the change before it. IGNORE: the group has
+    another, made at another kiosk at the same time, or a later wrap for the same kiosk.
+    """
+
+    ADD = "add"
+    TURN = "turn"
+    WAIT = "wait"
+    IGNORE = "ignore"
+
+
+def wrap_fate(wrapping: Wrapping, key: bytes | None, held: Wrapping | None) -> WrapFate:
+    """What becomes of it in a store whose secret is `key`, None when it has none.
+
+    `held` is the same secret as it is wrapped for the same kiosk already, None when it is not.
+    """
+    if held is not None and wrapping.is_older(held):
+        return WrapFate.IGNORE
+    if wrapping.key == key:
+        return WrapFate.ADD
+    if key is None or wrapping.previous == key:
+        return WrapFate.TURN
+    return WrapFate.IGNORE if wrapping.previous is None else WrapFate.WAIT

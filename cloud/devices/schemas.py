@@ -5,9 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.devices.queries import Certificate, DeviceStatus
+from cloud.devices.queries import Certificate, DeviceStatus, GroupState
 from cloud.devices.rules import CSR_LENGTH_MAX, Device, DeviceStanding
 from cloud.kit.keyring import Keyring
+from cloud.members.rules import RecordedProof
 
 PublicKeyHex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="32 bytes: an Ed25519 public key.")]
 SignatureHex = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$", description="64 bytes: an Ed25519 signature.")]
@@ -150,4 +151,58 @@ class DeviceView(BaseModel):
             epoch=None if status is None else status.epoch,
             waiting=None if status is None else max(0, status.head - status.settled),
             software=None if status is None else status.software,
+        )
+
+
+class GroupKioskView(BaseModel):
+    """A kiosk of a store's group. `told_at` is when it was last told of all templates, None for never."""
+
+    id: str
+    has_secret: bool
+    told_at: datetime | None
+
+
+class FaceProofView(BaseModel):
+    """A kiosk's word that it holds no template of a member; of whom is the member's business."""
+
+    kiosk: str
+    why: str
+    recorded_at: datetime
+
+    @classmethod
+    def of(cls, proof: RecordedProof) -> Self:
+        """The proof as staff may see it."""
+        return cls(kiosk=proof.device, why=proof.why.value, recorded_at=proof.recorded_at)
+
+
+class GroupView(BaseModel):
+    """The kiosks of a store that share a secret, and how many sealed templates they can be given.
+
+    `key` names the secret, in hexadecimal; it opens nothing. None when no kiosk made one yet.
+    """
+
+    store: str
+    version: int
+    key: str | None
+    made_by: str | None
+    made_at: datetime | None
+    kiosks: tuple[GroupKioskView, ...]
+    templates: int
+    proofs: tuple[FaceProofView, ...]
+
+    @classmethod
+    def of(cls, state: GroupState) -> Self:
+        """The group as callers see it."""
+        group = state.group
+        return cls(
+            store=state.store,
+            version=group.version,
+            key=None if group.key is None else group.key.hex(),
+            made_by=group.made_by,
+            made_at=group.made_at,
+            kiosks=tuple(
+                GroupKioskView(id=id, has_secret=id in state.holders, told_at=state.told.get(id)) for id in state.kiosks
+            ),
+            templates=state.templates,
+            proofs=tuple(map(FaceProofView.of, state.proofs)),
         )

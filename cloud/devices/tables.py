@@ -1,4 +1,6 @@
-"""The registry of devices: codes, devices, certificates, epochs, how each was last seen, and the revocations feed."""
+"""The registry of devices: codes, devices, certificates, epochs, how each was last seen, the revocations feed, and the
+groups of kiosks that share a secret which the cloud carries wrapped and cannot open.
+"""
 
 from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, UniqueConstraint
 
@@ -84,5 +86,34 @@ device_revocation = define_table(
     UniqueConstraint("device"),
     ForeignKeyConstraint(["device"], ["device.id"]),
     CheckConstraint("version > 0", "version"),
+    with_rowid=False,
+)
+
+# The group of a store's kiosks. `version` grows with its key, its wraps and the list of kiosks; `key` names the secret.
+face_group = define_table(
+    "face_group",
+    Column("store", TEXT, primary_key=True),
+    Column("version", INT64, nullable=False),
+    Column("key", BYTES, nullable=True),
+    Column("device", TEXT, nullable=True),
+    Column("made_at", Instant, nullable=True),
+    ForeignKeyConstraint(["store"], ["store.id"]),
+    with_rowid=False,
+)
+
+# A secret wrapped for one kiosk; `device` is who opens it, `wrapped_by` who wrapped it. Those under another key than
+# the group's came before the change that they belong to.
+face_wrap = define_table(
+    "face_wrap",
+    Column("store", TEXT, primary_key=True),
+    Column("device", TEXT, primary_key=True),
+    Column("key", BYTES, primary_key=True),
+    Column("previous", BYTES, nullable=True),
+    Column("sealed", BYTES, nullable=False),
+    Column("wrapped_by", TEXT, nullable=False),
+    Column("epoch", INT64, nullable=False),
+    Column("seq", INT64, nullable=False),
+    Column("said_at", Instant, nullable=False),
+    ForeignKeyConstraint(["store"], ["store.id"]),
     with_rowid=False,
 )

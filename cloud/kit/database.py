@@ -175,11 +175,18 @@ def _prepare_sqlite(connection: _SqliteConnection, _entry: ConnectionPoolEntry) 
     """Leaves BEGIN to us and sets what SQLite forgets with each connection.
 
     `recursive_triggers` makes INSERT OR REPLACE run delete triggers; without it an insert-only table can be rewritten.
+    `secure_delete` overwrites what is deleted with zeros: a withdrawn template lies in no free page, so in no copy.
     """
     connection.isolation_level = None
     cursor = connection.cursor()
     _switch_to_wal(cursor)
-    for pragma in ("synchronous = FULL", "foreign_keys = ON", "recursive_triggers = ON", "trusted_schema = OFF"):
+    for pragma in (
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "recursive_triggers = ON",
+        "trusted_schema = OFF",
+        "secure_delete = ON",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

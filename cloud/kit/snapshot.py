@@ -1,14 +1,15 @@
 """A copy of the whole database in one file, taken while the service runs, and the way back.
 
 SQLite's own online backup copies pages, so even what is broken in a database is in its copy. PostgreSQL's pg_dump
-reads one snapshot. Neither way overwrites anything.
+reads one snapshot. Neither way overwrites anything. What may be in no copy is left out of it by the table, so that
+nothing of it is in the file either.
 """
 
 import shutil
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -34,16 +35,17 @@ def file_name(url: str) -> str:
     return "doorstep.db" if _is_sqlite(make_url(url)) else "doorstep.pgdump"
 
 
-def save(url: str, target: Path) -> None:
-    """Makes `target` a copy of the database. Raises: SnapshotFailed."""
+def save(url: str, target: Path, *, without: Sequence[str] = ()) -> None:
+    """Makes `target` a copy of the database in which the tables `without` are empty. Raises: SnapshotFailed."""
     if target.exists():
         raise SnapshotFailed(f"{target} is there already")
     address = make_url(url)
     if _is_sqlite(address):
-        _copy_sqlite(_file(address), target)
+        _copy_sqlite(_file(address), target, without)
     else:
+        left_out = [f"--exclude-table-data={table}" for table in without]
         with _connection_string(address) as connection:
-            _run("pg_dump", "--format=custom", f"--file={target}", connection)
+            _run("pg_dump", "--format=custom", *left_out, f"--file={target}", connection)
     target.chmod(0o600)
 
 
@@ -82,7 +84,7 @@ def _file(address: URL) -> Path:
     return Path(address.database)
 
 
-def _copy_sqlite(source: Path, target: Path) -> None:
+def _copy_sqlite(source: Path, target: Path, without: Sequence[str] = ()) -> None:
     if not source.exists():
         raise SnapshotFailed(f"{source} is missing")
     draft = target.with_name(f".{target.name}.draft")
@@ -91,11 +93,21 @@ def _copy_sqlite(source: Path, target: Path) -> None:
         held = sqlite3.connect(f"file:{source}?mode=ro", uri=True)
         with closing(held), closing(sqlite3.connect(draft)) as copy:
             held.backup(copy, pages=PAGES_AT_ONCE)
+            _empty(copy, without)
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it
     except sqlite3.DatabaseError as error:
         draft.unlink(missing_ok=True)
         raise SnapshotFailed(f"{source} cannot be read as a database") from error
     draft.replace(target)
+
+
+def _empty(copy: sqlite3.Connection, tables: Sequence[str]) -> None:
+    """The tables are empty, and what they held is overwritten with zeros where it lay. The source does the same."""
+    copy.execute("PRAGMA journal_mode = MEMORY")  # or what is deleted would lie in a file beside the copy for a while
+    copy.execute("PRAGMA secure_delete = ON")
+    with copy:
+        for table in tables:
+            copy.execute(f"DELETE FROM {table}")  # noqa: S608 - names of declared tables
 
 
 def _run(program: str, *arguments: str) -> None:

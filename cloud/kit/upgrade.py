@@ -20,10 +20,11 @@ def upgrade(engine: Engine) -> None:
     with writing(engine) as connection:
         if is_postgresql(connection):
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
-        command.upgrade(_config(connection), "heads")
+        command.upgrade(script_config(connection), "heads")
 
 
-def _config(connection: Connection) -> Config:
+def script_config(connection: Connection) -> Config:
+    """Where Alembic finds the scripts and which connection it works on."""
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     return config

@@ -1,39 +1,54 @@
 """Making members and changing what is known of them, their credentials and their consents.
 
 Every function works inside the caller's writing transaction unless it says otherwise. Order of locks, so that no two
-transactions wait for each other: the member's row, the tenant's deny head, roster heads by store, the ledger.
+transactions wait for each other: the member's row, the tenant's deny head, roster heads by store, template heads by
+store, the groups of kiosks, the ledger. Whoever works on several members' faces at once takes all of these first, with
+`lock_faces`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, Engine, Row, Update, func, select, text, update
+from sqlalchemy import Connection, Engine, Row, Update, delete, func, select, text, tuple_, update
 
-from cloud.kit.bulk import BulkInsert
+from cloud.kit.bulk import BulkInsert, InsertNew
 from cloud.kit.database import reading, writing
 from cloud.kit.events import NewEvent, append
 from cloud.kit.instants import to_microseconds
-from cloud.members.queries import member_of_bearer, phones_of, read_member
+from cloud.members.queries import consents_of, member_of_bearer, phones_of, read_member
 from cloud.members.rules import (
     CARD_DAYS,
     CARD_SERIAL_MAX,
     PHONE_DAYS,
     ROSTER_AGE_MAX,
     ROSTER_MEMBERS_MAX,
+    WAITING_AGE_MAX,
     CardRefusal,
+    Channel,
     ConsentWords,
+    Enrolment,
+    FaceConsent,
+    FaceProof,
+    HeldTemplate,
     JoinRefusal,
     Language,
     Member,
     MemberGone,
+    Origin,
     PhoneRefusal,
+    SpokenConsent,
+    TemplateFate,
     day_number,
+    face_consent,
     phone_refusal,
+    template_fate,
 )
 from cloud.members.tables import (
+    face_deletion,
+    face_forgotten,
     member,
     member_bearer,
     member_card,
@@ -41,10 +56,15 @@ from cloud.members.tables import (
     member_phone,
     roster_entry,
     roster_head,
+    sealed_template,
+    template_head,
+    template_reader,
+    template_waiting,
 )
 from shared import tokens
 from shared.consent import DataLevel, Purpose
-from shared.ids import MemberId, StoreId, TenantId
+from shared.ids import DeviceId, MemberId, StoreId, TenantId
+from shared.policy import LEASE_AGE_MAX
 
 _number_denials = text(
     "INSERT INTO deny_head (tenant, version) VALUES (:tenant, 1)"
@@ -64,6 +84,21 @@ _save_phone = BulkInsert(
     [_p.tenant, _p.member, _p.public_key, _p.expiry_day, _p.certified_at],
     update=[_p.expiry_day, _p.certified_at],
 )
+_number_templates = text("UPDATE template_head SET version = version + 1 WHERE store = :store RETURNING version")
+_t = sealed_template.c
+_save_template = BulkInsert(
+    sealed_template, list(_t), update=[column for column in _t if column.name not in ("member", "store", "tenant")]
+)
+_w = template_waiting.c
+_save_waiting = BulkInsert(
+    template_waiting, list(_w), update=[c for c in _w if c.name not in ("member", "store", "key", "tenant")]
+)
+_h = template_head.c
+_new_template_heads = InsertNew(template_head, [_h.store, _h.version, _h.floor])
+_r = template_reader.c
+_save_reader = BulkInsert(template_reader, [_r.store, _r.device, _r.version], update=[_r.version])
+_new_deletions = InsertNew(face_deletion, list(face_deletion.c))
+_new_proofs = InsertNew(face_forgotten, list(face_forgotten.c))
 LEFT: Final = "member.left"  # the event's topic; its body is the pseudonym
 REMOVALS_MAX: Final = 1000  # entries a transaction takes off a roster, so that claims wait milliseconds for its head
 
@@ -164,8 +199,20 @@ def set_marketing(
     _record(connection, _hold(connection, tenant, id), Purpose.MARKETING, given=given, words=words, now=now)
 
 
+def set_biometric(
+    connection: Connection, tenant: TenantId, id: MemberId, *, given: bool, words: ConsentWords, now: datetime
+) -> None:
+    """The biometric consent, given or withdrawn, is on record and kiosks will learn it; withdrawn, they must forget.
+
+    Raises: MemberGone.
+    """
+    held = _hold(connection, tenant, id)
+    _record(connection, held, Purpose.BIOMETRIC, given=given, words=words, now=now)
+    _follow_face_consent(connection, held, now)
+
+
 def leave(connection: Connection, tenant: TenantId, id: MemberId, *, words: ConsentWords, now: datetime) -> None:
-    """The member is gone: consent withdrawn, name erased, every credential denied, off every roster.
+    """The member is gone: consents withdrawn, name and templates erased, every credential denied, off every roster.
 
     The pseudonym stays, as ledger and claims name it; upper domains are told under LEFT to erase what they hold.
     Raises: MemberGone.
@@ -188,6 +235,10 @@ def leave(connection: Connection, tenant: TenantId, id: MemberId, *, words: Cons
     _deny_cards(connection, tenant, id, now)
     connection.execute(update(roster_entry).where(_e.member == id).values(removed=1, seen_at=now))
     _renumber_rosters(connection, id)
+    if held.face_text is not None:
+        face_words = ConsentWords(text_version=held.face_text, language=words.language, channel=words.channel)
+        _record(connection, held, Purpose.BIOMETRIC, given=False, words=face_words, now=now)
+    _follow_face_consent(connection, held, now)
     append(connection, [NewEvent(topic=LEFT, tenant=tenant, body=id)], recorded_at=now)
 
 
@@ -327,9 +378,20 @@ def _row(tenant: TenantId, id: MemberId) -> Update:
 
 
 def _record(
-    connection: Connection, held: Member, purpose: Purpose, *, given: bool, words: ConsentWords, now: datetime
+    connection: Connection,
+    held: Member,
+    purpose: Purpose,
+    *,
+    given: bool,
+    words: ConsentWords,
+    now: datetime,
+    said_at: datetime | None = None,
+    origin: Origin | None = None,
 ) -> None:
-    """The next line of the consent history; the member's row is locked, so numbers have no gap and no twin."""
+    """The next line of the consent history; the member's row is locked, so numbers have no gap and no twin.
+
+    `said_at` and `origin` are for what a kiosk reported.
+    """
     c = member_consent.c
     mine = (c.tenant == held.tenant) & (c.member == held.id)
     last = connection.execute(select(func.max(c.number)).where(mine)).scalar() or 0
@@ -345,6 +407,10 @@ def _record(
             language=words.language.value,
             channel=words.channel.value,
             recorded_at=now,
+            said_at=said_at,
+            device=None if origin is None else origin.device,
+            epoch=None if origin is None else origin.epoch,
+            seq=None if origin is None else origin.seq,
         )
     )
 
@@ -379,3 +445,287 @@ def _renumber_rosters(connection: Connection, id: MemberId) -> None:
         version = connection.execute(_number_sightings, {"store": store, "count": 1}).scalar_one()
         entry = update(roster_entry).where(_e.member == id, _e.store == store)
         connection.execute(entry.values(version=version))
+
+
+# -- faces -------------------------------------------------------------------------------------------------------
+
+
+def lock_faces(
+    connection: Connection,
+    members: Collection[tuple[TenantId, MemberId]],
+    *,
+    rosters: Collection[StoreId],
+    templates: Collection[StoreId],
+) -> None:
+    """Locks, in the order that everybody keeps, all that these members' faces may change, and these stores' heads."""
+    m = member.c
+    own = tuple_(m.tenant, m.id).in_(sorted(members))
+    connection.execute(select(m.id).where(own).order_by(m.tenant, m.id).with_for_update())
+    ids = {id for _, id in members}
+    seen_in = connection.execute(select(_e.store).where(_e.member.in_(ids)).distinct()).scalars()
+    wanted = sorted({*rosters, *seen_in})
+    connection.execute(
+        select(roster_head.c.store)
+        .where(roster_head.c.store.in_(wanted))
+        .order_by(roster_head.c.store)
+        .with_for_update()
+    )
+    _lock_heads(connection, {*templates, *_face_stores(connection, ids)})
+
+
+def record_spoken_consents(connection: Connection, spoken: Sequence[SpokenConsent], now: datetime) -> None:
+    """What kiosks heard is on record, each with its envelope, and what was said last anywhere is in force.
+
+    A member who has left in the meantime has withdrawn everything already. Wants `lock_faces`.
+    """
+    for one in spoken:
+        try:
+            held = _hold(connection, one.tenant, one.member)
+        except MemberGone:
+            continue
+        _record(
+            connection,
+            held,
+            Purpose.BIOMETRIC,
+            given=one.given,
+            words=one.words,
+            now=now,
+            said_at=one.said_at,
+            origin=one.origin,
+        )
+        _follow_face_consent(connection, held, now)
+
+
+def keep_templates(connection: Connection, enrolments: Sequence[Enrolment], now: datetime) -> None:
+    """Each template is given to its store's kiosks, waits, or is not kept, as `template_fate` says.
+
+    Wants `lock_faces`.
+    """
+    keys = _lock_heads(connection, {one.store for one in enrolments})
+    for one in enrolments:
+        consent = face_consent(consents_of(connection, one.tenant, one.member))
+        _take_in(connection, one, consent, keys[one.store], now)
+
+
+def set_template_key(connection: Connection, store: StoreId, key: bytes, now: datetime) -> None:
+    """Templates of the store must be sealed to this secret; those that waited for it are given to its kiosks."""
+    _lock_heads(connection, {store})
+    connection.execute(update(template_head).where(_h.store == store).values(key=key))
+    rows = connection.execute(select(template_waiting).where(_w.store == store, _w.key == key)).all()
+    for one in sorted(map(_read_enrolment, rows), key=lambda one: (one.tenant, one.member)):
+        consent = face_consent(consents_of(connection, one.tenant, one.member))
+        _take_in(connection, one, consent, key, now)
+
+
+def keep_face_proofs(connection: Connection, proofs: Sequence[FaceProof], now: datetime) -> None:
+    """The proofs are on record, each once."""
+    recorded_us = to_microseconds(now)
+    rows = [
+        (
+            one.origin.device,
+            one.origin.epoch,
+            one.origin.seq,
+            one.tenant,
+            one.store,
+            one.member,
+            one.why.value,
+            recorded_us,
+        )
+        for one in proofs
+    ]
+    _new_proofs.run(connection, rows)
+
+
+def hold_templates(connection: Connection, store: StoreId) -> None:
+    """Nobody takes a template out of the store's feed until the transaction ends; for who tells a kiosk of them."""
+    connection.execute(select(_h.store).where(_h.store == store).with_for_update())
+
+
+def note_templates_told(
+    connection: Connection, store: StoreId, device: DeviceId, *, version: int, whole: bool, now: datetime
+) -> None:
+    """The kiosk is told of the store's templates up to the version; with `whole` its leases begin anew."""
+    _save_reader.run(connection, [(store, device, version)])
+    if whole:
+        connection.execute(update(template_reader).where(_r.store == store, _r.device == device).values(told_at=now))
+
+
+def sweep_waiting_templates(engine: Engine, now: datetime) -> int:
+    """How many templates are no longer waited with: their consent or secret never came. Meant for once a day."""
+    with writing(engine) as connection:
+        done = connection.execute(delete(template_waiting).where(_w.recorded_at < now - WAITING_AGE_MAX))
+    return done.rowcount
+
+
+def restart_faces(connection: Connection, stores: Iterable[StoreId], *, ahead: int, now: datetime) -> None:
+    """No template is left, every kiosk is told to forget all of them, and every biometric consent is asked for again.
+
+    For a database that was brought back from a copy: who withdrew in the lost time is not known here any more.
+    """
+    for table in (sealed_template, template_waiting, template_reader):
+        connection.execute(delete(table))
+    _lock_heads(connection, set(stores))
+    connection.execute(update(template_head).values(version=_h.version + ahead, floor=_h.version + ahead, key=None))
+    m = member.c
+    rows = connection.execute(select(member).where(m.face_text.is_not(None)).order_by(m.tenant, m.id)).all()
+    for held in map(read_member, rows):
+        assert held.face_text is not None
+        words = ConsentWords(text_version=held.face_text, language=held.language, channel=Channel.RESTORE)
+        _record(connection, held, Purpose.BIOMETRIC, given=False, words=words, now=now)
+        _follow_face_consent(connection, held, now)
+
+
+def _follow_face_consent(connection: Connection, held: Member, now: datetime) -> None:
+    """Rosters, templates and those that wait are as the history now has it; `held` is the member as before."""
+    consent = face_consent(consents_of(connection, held.tenant, held.id))
+    if consent.text_version != held.face_text:
+        connection.execute(_row(held.tenant, held.id).values(face_text=consent.text_version))
+        _renumber_rosters(connection, held.id)
+    keys = _lock_heads(connection, _face_stores(connection, [held.id]))
+    for store, key in keys.items():
+        kept = _read_held(connection, store, held.id)
+        if kept.enrolment is not None and not _stands(kept.enrolment, consent):
+            _forget(connection, kept.enrolment, kept, now)
+        waiting = connection.execute(select(template_waiting).where(_w.store == store, _w.member == held.id)).all()
+        for row in waiting:
+            _take_in(connection, _read_enrolment(row), consent, key, now)
+
+
+def _stands(one: Enrolment, consent: FaceConsent) -> bool:
+    """True when a consent is in force that was not withdrawn since the face was learnt."""
+    is_later = consent.withdrawn_at is None or one.enrolled_at > consent.withdrawn_at
+    return consent.text_version is not None and is_later
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held:
+    """What the feed has of a member at a store. `version` is the first that gave the face, `recorded_at` the last's."""
+
+    state: HeldTemplate
+    enrolment: Enrolment | None = None
+    since_version: int = 0
+    recorded_at: datetime | None = None
+
+
+def _read_held(connection: Connection, store: StoreId, id: MemberId) -> _Held:
+    row = connection.execute(select(sealed_template).where(_t.member == id, _t.store == store)).one_or_none()
+    if row is None:
+        return _Held(state=HeldTemplate.NONE)
+    if row.removed:
+        return _Held(state=HeldTemplate.REMOVED)
+    return _Held(
+        state=HeldTemplate.KEPT,
+        enrolment=_read_enrolment(row),
+        since_version=row.since_version,
+        recorded_at=row.recorded_at,
+    )
+
+
+def _read_enrolment(row: Row[Any]) -> Enrolment:  # Any: a row of sealed_template or of template_waiting
+    return Enrolment(
+        tenant=TenantId(row.tenant),
+        store=StoreId(row.store),
+        member=MemberId(row.member),
+        key=row.key,
+        embedder=row.embedder,
+        sealed=row.sealed,
+        text_version=row.text_version,
+        device=DeviceId(row.device),
+        frames=row.frames,
+        resealed=bool(row.resealed),
+        enrolled_at=row.enrolled_at,
+    )
+
+
+def _take_in(connection: Connection, one: Enrolment, consent: FaceConsent, key: bytes | None, now: datetime) -> None:
+    """The template goes where it belongs; the store's head is locked."""
+    held = _read_held(connection, one.store, one.member)
+    fate = template_fate(one, consent, key=key, holds=held.state, held=held.enrolment)
+    if fate is TemplateFate.WAIT:
+        _let_wait(connection, one, now)
+        return
+    connection.execute(
+        delete(template_waiting).where(_w.store == one.store, _w.member == one.member, _w.key == one.key)
+    )
+    match fate:
+        case TemplateFate.KEEP:
+            _keep(connection, one, held, now)
+        case TemplateFate.FORGET:
+            _forget(connection, one, held, now)
+        case TemplateFate.IGNORE:
+            return
+        case _:
+            assert_never(fate)
+
+
+def _let_wait(connection: Connection, one: Enrolment, now: datetime) -> None:
+    same = (_w.store == one.store) & (_w.member == one.member) & (_w.key == one.key)
+    row = connection.execute(select(template_waiting).where(same)).one_or_none()
+    if row is not None and _read_enrolment(row).rank >= one.rank:
+        return
+    place = (one.member, one.store, one.key, one.tenant, one.embedder, one.sealed, one.text_version)
+    made = (one.device, one.frames, int(one.resealed), to_microseconds(one.enrolled_at), to_microseconds(now))
+    _save_waiting.run(connection, [place + made])
+
+
+def _keep(connection: Connection, one: Enrolment, held: _Held, now: datetime) -> None:
+    version = _next_template(connection, one.store)
+    since = held.since_version if held.state is HeldTemplate.KEPT else version
+    place = (one.member, one.store, one.tenant, version, since, 0)
+    template = (one.key, one.embedder, one.sealed, one.text_version)
+    made = (one.device, one.frames, int(one.resealed), to_microseconds(one.enrolled_at), to_microseconds(now))
+    _save_template.run(connection, [place + template + made])
+
+
+def _forget(connection: Connection, one: Enrolment, held: _Held, now: datetime) -> None:
+    """Nothing is left of the member's template at the store but the word that it must go, and who owes a proof.
+
+    That is every kiosk that was told of it and the one that made it.
+    """
+    version = _next_template(connection, one.store)
+    nothing = (None,) * 8
+    place = (one.member, one.store, one.tenant, version, version, 1)
+    _save_template.run(connection, [place + nothing + (to_microseconds(now),)])
+    readers = connection.execute(select(template_reader).where(_r.store == one.store)).all()
+    told = {
+        reader.device: reader.told_at
+        for reader in readers
+        if held.state is HeldTemplate.KEPT and reader.version >= held.since_version
+    }
+    stored_at = held.recorded_at or now
+    owing = {one.device: stored_at} | {device: max(told_at or stored_at, stored_at) for device, told_at in told.items()}
+    rows = [
+        (
+            one.tenant,
+            one.member,
+            one.store,
+            device,
+            to_microseconds(now),
+            to_microseconds(stored_at),
+            to_microseconds(last_at + LEASE_AGE_MAX),
+        )
+        for device, last_at in owing.items()
+    ]
+    _new_deletions.run(connection, rows)
+
+
+def _lock_heads(connection: Connection, stores: Collection[StoreId]) -> Mapping[StoreId, bytes | None]:
+    """The secrets' names by store in the order of stores, the heads locked until the transaction ends."""
+    if not stores:
+        return {}
+    _new_template_heads.run(connection, [(store, 0, 0) for store in sorted(stores)])
+    rows = connection.execute(select(_h.store, _h.key).where(_h.store.in_(stores)).order_by(_h.store).with_for_update())
+    return {StoreId(row.store): row.key for row in rows}
+
+
+def _face_stores(connection: Connection, ids: Collection[MemberId]) -> set[StoreId]:
+    """The stores at which there is, was or waits a template of these members."""
+    kept = connection.execute(select(_t.store).where(_t.member.in_(ids)).distinct()).scalars()
+    waiting = connection.execute(select(_w.store).where(_w.member.in_(ids)).distinct()).scalars()
+    return {StoreId(store) for store in (*kept, *waiting)}
+
+
+def _next_template(connection: Connection, store: StoreId) -> int:
+    """The next version of the store's templates, whose head is locked."""
+    version: int = connection.execute(_number_templates, {"store": store}).scalar_one()
+    return version

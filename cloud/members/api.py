@@ -8,11 +8,11 @@ is kept for `Idempotency-Key` holds none, and a lost answer costs nothing.
 import hashlib
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar, assert_never
 
 import segno
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -41,6 +41,7 @@ from cloud.members.actions import (
     join,
     leave,
     print_card,
+    set_biometric,
     set_level,
     set_marketing,
     set_profile,
@@ -49,16 +50,20 @@ from cloud.members.queries import (
     card_in_hand,
     cards_of,
     consents_of,
+    face_deletions_of,
+    face_proofs_of,
     member_by_id,
     member_of_bearer,
     members_after,
     phones_of,
+    templates_of,
 )
 from cloud.members.rules import (
     CONSENT_TEXT_VERSION,
     PHONE_DAYS,
     CardIssue,
     CardRefusal,
+    ConsentRecord,
     ConsentWords,
     JoinLimiter,
     JoinRefusal,
@@ -67,6 +72,7 @@ from cloud.members.rules import (
     MemberGone,
     PhoneRefusal,
     day_number,
+    deleted_at,
     nickname_fault,
     tidy_nickname,
 )
@@ -76,7 +82,10 @@ from cloud.members.schemas import (
     ConsentChange,
     ConsentView,
     Denial,
+    FaceDeletionView,
+    FaceView,
     JoinView,
+    KnownFaceView,
     MemberDetail,
     MemberText,
     MemberView,
@@ -94,7 +103,7 @@ from cloud.members.schemas import (
     spendable,
 )
 from shared.business_day import milliseconds
-from shared.consent import DataLevel
+from shared.consent import BIOMETRIC_TEXT_VERSION, DataLevel, Purpose
 from shared.ids import MEMBER_ID_BYTES, MemberId, StoreId, TenantId, format_member, parse_member
 
 JOINING_TOO_OFTEN: Final = ProblemKind(name="joining-too-often", status=429, title="Too many joined from here just now")
@@ -135,6 +144,7 @@ def router(services: Services) -> APIRouter:
     _add_joining(routes, services)
     own = _OwnDoor(services)
     _add_profile(routes, services, own)
+    _add_consents(routes, services, own)
     _add_credentials(routes, services, own)
     _add_staff(routes, services, Gate(services.engine, services.clock))
     return routes
@@ -243,6 +253,10 @@ def _add_profile(routes: APIRouter, services: Services, own: _OwnDoor) -> None:
 
         return _answer(services, once, write)
 
+
+def _add_consents(routes: APIRouter, services: Services, own: _OwnDoor) -> None:
+    reader, writer = Depends(own.session), Depends(own.write)
+
     @routes.get("/members/me/consents")
     def get_consents(me: Annotated[Session, reader]) -> tuple[ConsentView, ...]:
         """Every consent that was given or withdrawn, oldest first."""
@@ -253,19 +267,36 @@ def _add_profile(routes: APIRouter, services: Services, own: _OwnDoor) -> None:
     def post_consent(
         body: ConsentChange, me: Annotated[Session, reader], once: Annotated[WriteRequest, writer]
     ) -> Response:
-        """Gives or withdraws a consent; the answer is the receipt. Withdrawing `programme` is leaving."""
-        words = _current(body.words(body.language))
+        """Gives or withdraws a consent; the answer is the receipt. Withdrawing `programme` is leaving.
+
+        The biometric consent is withdrawn under whatever text: a page that was kept too long stands in nobody's way.
+        """
+        words = body.words(body.language)
+        is_face = body.purpose == "biometric"
+        if body.given or not is_face:
+            words = _current(words, BIOMETRIC_TEXT_VERSION if is_face else CONSENT_TEXT_VERSION)
         if body.purpose == "programme" and body.given:
             raise ProblemError(INVALID_REQUEST, "a member has given this; the level is changed with PATCH")
 
         def write(connection: Connection) -> ConsentView:
-            if body.purpose == "marketing":
-                set_marketing(connection, me.tenant, me.member, given=body.given, words=words, now=once.at)
-            else:
-                leave(connection, me.tenant, me.member, words=words, now=once.at)
-            return ConsentView.of(consents_of(connection, me.tenant, me.member)[-1])
+            match body.purpose:
+                case "marketing":
+                    set_marketing(connection, me.tenant, me.member, given=body.given, words=words, now=once.at)
+                case "biometric":
+                    set_biometric(connection, me.tenant, me.member, given=body.given, words=words, now=once.at)
+                case "programme":
+                    leave(connection, me.tenant, me.member, words=words, now=once.at)
+                case _:
+                    assert_never(body.purpose)
+            return ConsentView.of(_receipt(consents_of(connection, me.tenant, me.member), Purpose(body.purpose)))
 
         return _answer(services, once, write, status=201)
+
+    @routes.get("/members/me/face")
+    def get_face(me: Annotated[Session, reader]) -> FaceView:
+        """Where one's face is known, and which kiosks have proved that they deleted it after a withdrawal."""
+        with reading(services.engine) as connection:
+            return _face(connection, me)
 
 
 def _add_credentials(routes: APIRouter, services: Services, own: _OwnDoor) -> None:
@@ -429,11 +460,37 @@ def _nickname(text: str | None) -> str | None:
     return nickname or None
 
 
-def _current(words: ConsentWords) -> ConsentWords:
+def _current(words: ConsentWords, version: int = CONSENT_TEXT_VERSION) -> ConsentWords:
     """The words, when they are the ones in force: nobody agrees to a text that is no longer shown."""
-    if words.text_version != CONSENT_TEXT_VERSION:
+    if words.text_version != version:
         raise ProblemError(TEXT_OUTDATED)
     return words
+
+
+def _receipt(lines: Sequence[ConsentRecord], purpose: Purpose) -> ConsentRecord:
+    """The newest line of the purpose; leaving withdraws more than one consent."""
+    return [line for line in lines if line.purpose is purpose][-1]
+
+
+def _face(connection: Connection, me: Session) -> FaceView:
+    proofs = face_proofs_of(connection, me.tenant, me.member)
+    return FaceView(
+        consent=_present(connection, me).face_text,
+        stores=tuple(
+            KnownFaceView.of(kept, _store_name(connection, kept.store))
+            for kept in templates_of(connection, me.tenant, me.member)
+        ),
+        deletions=tuple(
+            FaceDeletionView.of(one, _store_name(connection, one.store), deleted_at(one, proofs))
+            for one in face_deletions_of(connection, me.tenant, me.member)
+        ),
+    )
+
+
+def _store_name(connection: Connection, id: StoreId) -> str:
+    store = store_by_id(connection, id)
+    assert store is not None, "templates come from kiosks, which belong to stores"
+    return store.name
 
 
 def _present(connection: Connection, whom: Session) -> Member:
@@ -456,6 +513,8 @@ def _me(connection: Connection, services: Services, me: Session) -> MeView:
         card=None if card is None else CardView.of(card),
         phones_denied=member.phones_denied,
         text_version=CONSENT_TEXT_VERSION,
+        biometric=member.face_text == BIOMETRIC_TEXT_VERSION,
+        biometric_text_version=BIOMETRIC_TEXT_VERSION,
         server_ms=milliseconds(services.clock()),
     )
 

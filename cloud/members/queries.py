@@ -1,10 +1,11 @@
-"""Reading members, their credentials and consents, and cutting the two feeds that tell kiosks of them."""
+"""Reading members, their credentials, consents and sealed templates, and cutting the feeds that tell kiosks of them."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, func, select
 
 from cloud.catalogue.queries import store_by_id, unit_of
 from cloud.kit.bulk import KeyedSelect
@@ -16,15 +17,20 @@ from cloud.members.rules import (
     Channel,
     ConsentRecord,
     ConsentWords,
+    FaceDeletion,
     FeedCut,
     Language,
     Member,
     MemberFacts,
+    Origin,
     Phone,
+    RecordedProof,
     cut_feed,
 )
 from cloud.members.tables import (
     deny_head,
+    face_deletion,
+    face_forgotten,
     member,
     member_bearer,
     member_card,
@@ -32,11 +38,17 @@ from cloud.members.tables import (
     member_phone,
     roster_entry,
     roster_head,
+    sealed_template,
+    template_head,
+    template_reader,
 )
-from shared.answers import DenyEntry, RosterEntry
+from shared.answers import DenyEntry, RosterEntry, TemplateEntry
+from shared.biometrics import Forgetting, SealedTemplate
 from shared.business_day import milliseconds
 from shared.consent import DataLevel, Purpose
-from shared.ids import MemberId, StoreId, TenantId
+from shared.ids import DeviceId, MemberId, StoreId, TenantId
+
+DELETIONS_SHOWN_MAX = 200  # forty kiosks and five stores: more than one person reads
 
 _find_facts = KeyedSelect(
     member,
@@ -49,6 +61,7 @@ _find_facts = KeyedSelect(
         member.c.serial_floor,
         member.c.phones_denied,
         member.c.erased_at,
+        member.c.face_text,
     ],
 )
 
@@ -65,8 +78,9 @@ def member_facts(connection: Connection, tenant: TenantId, ids: Collection[Membe
             serial_floor=serial_floor,
             phones_denied=bool(phones_denied),
             erased=erased_us is not None,
+            face_text=face_text,
         )
-        for id, nickname, language, level, serial_floor, phones_denied, erased_us in rows
+        for id, nickname, language, level, serial_floor, phones_denied, erased_us, face_text in rows
     }
 
 
@@ -122,18 +136,22 @@ def consents_of(connection: Connection, tenant: TenantId, id: MemberId) -> tuple
     """The member's consent history, oldest first; the last line of a purpose is in force."""
     c = member_consent.c
     rows = connection.execute(select(member_consent).where(c.tenant == tenant, c.member == id).order_by(c.number))
-    return tuple(
-        ConsentRecord(
-            number=row.number,
-            purpose=Purpose(row.purpose),
-            level=DataLevel(row.level),
-            given=bool(row.given),
-            words=ConsentWords(
-                text_version=row.text_version, language=Language(row.language), channel=Channel(row.channel)
-            ),
-            recorded_at=row.recorded_at,
-        )
-        for row in rows
+    return tuple(map(read_consent, rows))
+
+
+def read_consent(row: Row[Any]) -> ConsentRecord:  # Any: a row of the table's own columns
+    """The line in a row of all columns of the consent history."""
+    return ConsentRecord(
+        number=row.number,
+        purpose=Purpose(row.purpose),
+        level=DataLevel(row.level),
+        given=bool(row.given),
+        words=ConsentWords(
+            text_version=row.text_version, language=Language(row.language), channel=Channel(row.channel)
+        ),
+        recorded_at=row.recorded_at,
+        said_at=row.said_at or row.recorded_at,
+        origin=None if row.device is None else Origin(device=DeviceId(row.device), epoch=row.epoch, seq=row.seq),
     )
 
 
@@ -156,6 +174,132 @@ def roster_page(connection: Connection, store: StoreId, base: int, limit: int, n
     entries = _roster_entries(connection, store, rows, now)
     numbered = [(row.version, entry) for row, entry in zip(rows, entries, strict=True)]
     return cut_feed(start, head, numbered, limit=limit, reset=reset)
+
+
+def template_page(connection: Connection, store: StoreId, base: int, limit: int) -> FeedCut[TemplateEntry]:
+    """The store's sealed templates from version `base` on, at most `limit` changes.
+
+    Templates sealed to an older secret are left out: who has the new one cannot open them, and they are sealed anew.
+    """
+    h = template_head.c
+    row = connection.execute(select(h.version, h.floor, h.key).where(h.store == store)).one_or_none()
+    head, floor, key = (0, 0, None) if row is None else row
+    reset = base > head or base < floor
+    start = 0 if reset else base
+    rows = connection.execute(_templates(store, start, key).limit(limit + 1))
+    numbered = [(row.version, _template_entry(row)) for row in rows]
+    return cut_feed(start, head, numbered, limit=limit, reset=reset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptTemplate:
+    """That there is a sealed template of a member at a store, and since when."""
+
+    store: StoreId
+    device: DeviceId
+    enrolled_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateReader:
+    """How far a kiosk was told of its store's templates, and when it was last told all of them, None for never."""
+
+    device: DeviceId
+    version: int
+    told_at: datetime | None
+
+
+def templates_of(connection: Connection, tenant: TenantId, id: MemberId) -> tuple[KeptTemplate, ...]:
+    """Where the member's face is known, by store."""
+    c = sealed_template.c
+    mine = (c.tenant == tenant) & (c.member == id) & (c.removed == 0)
+    rows = connection.execute(select(c.store, c.device, c.enrolled_at).where(mine).order_by(c.store))
+    return tuple(
+        KeptTemplate(store=StoreId(row.store), device=DeviceId(row.device), enrolled_at=row.enrolled_at) for row in rows
+    )
+
+
+def face_deletions_of(connection: Connection, tenant: TenantId, id: MemberId) -> tuple[FaceDeletion, ...]:
+    """The deletions that kiosks were asked for, the newest first, DELETIONS_SHOWN_MAX at most."""
+    c = face_deletion.c
+    rows = connection.execute(
+        select(face_deletion)
+        .where(c.tenant == tenant, c.member == id)
+        .order_by(c.asked_at.desc(), c.store, c.device)
+        .limit(DELETIONS_SHOWN_MAX)
+    )
+    return tuple(
+        FaceDeletion(
+            store=StoreId(row.store),
+            device=DeviceId(row.device),
+            asked_at=row.asked_at,
+            stored_at=row.stored_at,
+            ends_at=row.ends_at,
+        )
+        for row in rows
+    )
+
+
+def face_proofs_of(connection: Connection, tenant: TenantId, id: MemberId) -> tuple[RecordedProof, ...]:
+    """Every proof that a kiosk holds no template of the member, oldest first."""
+    c = face_forgotten.c
+    rows = connection.execute(_proofs().where(c.tenant == tenant, c.member == id).order_by(c.recorded_at))
+    return tuple(map(_proof, rows))
+
+
+def face_proofs_at(connection: Connection, store: StoreId, limit: int) -> tuple[RecordedProof, ...]:
+    """The last proofs of the store's kiosks, the newest first. Of whom is not said."""
+    c = face_forgotten.c
+    rows = connection.execute(
+        _proofs().where(c.store == store).order_by(c.recorded_at.desc(), c.device, c.epoch, c.seq).limit(limit)
+    )
+    return tuple(map(_proof, rows))
+
+
+def count_templates(connection: Connection, store: StoreId) -> int:
+    """How many templates the store's kiosks can be given today."""
+    c, h = sealed_template.c, template_head.c
+    query = select(func.count()).select_from(
+        sealed_template.join(template_head, (h.store == c.store) & (h.key == c.key))
+    )
+    count: int = connection.execute(query.where(c.store == store, c.removed == 0)).scalar_one()
+    return count
+
+
+def template_readers(connection: Connection, store: StoreId) -> tuple[TemplateReader, ...]:
+    """The kiosks that were ever told of the store's templates, revoked ones too, by id."""
+    c = template_reader.c
+    rows = connection.execute(select(template_reader).where(c.store == store).order_by(c.device))
+    return tuple(TemplateReader(device=DeviceId(row.device), version=row.version, told_at=row.told_at) for row in rows)
+
+
+def _proofs() -> Select[Any]:  # Any: a row of several columns
+    c = face_forgotten.c
+    return select(c.device, c.store, c.why, c.recorded_at)
+
+
+def _proof(row: Row[Any]) -> RecordedProof:  # Any: a row of _proofs
+    return RecordedProof(
+        device=DeviceId(row.device), store=StoreId(row.store), why=Forgetting(row.why), recorded_at=row.recorded_at
+    )
+
+
+def _templates(store: StoreId, start: int, key: bytes | None) -> Select[Any]:  # Any: a row of several columns
+    c = sealed_template.c
+    query = (
+        select(c.member, c.version, c.removed, c.key, c.embedder, c.sealed)
+        .where(c.store == store, c.version > start)
+        .order_by(c.version)
+    )
+    is_readable = (c.removed == 0) & (c.key == key)
+    return query.where(is_readable | (c.removed == 1)) if start else query.where(is_readable)
+
+
+def _template_entry(row: Row[Any]) -> TemplateEntry:  # Any: a row of _templates
+    if row.removed:
+        return TemplateEntry(member=row.member, template=None)
+    sealed = SealedTemplate(member=row.member, key=row.key, embedder=row.embedder, sealed=row.sealed)
+    return TemplateEntry(member=row.member, template=sealed)
 
 
 def _denials(tenant: TenantId, start: int) -> Select[Any]:  # Any: a row of several columns
@@ -213,6 +357,7 @@ def _roster_entries(
                 language=known.language.value,
                 balance=0 if balance is None else balance.amount,
                 balance_ms=milliseconds(now),
+                face_text=known.face_text,
             )
         )
     return entries
@@ -232,4 +377,5 @@ def read_member(row: Row[Any]) -> Member:  # Any: a row of the table's own colum
         card_serial=row.card_serial,
         serial_floor=row.serial_floor,
         phones_denied=bool(row.phones_denied),
+        face_text=row.face_text,
     )

@@ -15,9 +15,11 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final, Generic, TypeVar
 
 from cloud.errors import CloudError
+from shared.biometrics import Forgetting
 from shared.business_day import milliseconds
 from shared.consent import DataLevel, Purpose
-from shared.ids import MemberId, TenantId
+from shared.ids import DeviceId, MemberId, StoreId, TenantId
+from shared.policy import LEASE_AGE_MAX
 
 CONSENT_TEXT_VERSION: Final = 1  # of the texts in page/texts.js; a change of their meaning is a new version
 NICKNAME_LENGTH_MAX: Final = 40  # what a kiosk shows in large type on one or two lines
@@ -31,6 +33,7 @@ ROSTER_MEMBERS_MAX: Final = 100_000
 JOIN_BURST: Final = 30  # a store's Wi-Fi is one address: a family or a queue joins at once
 JOIN_EVERY: Final = timedelta(seconds=10)
 ADDRESSES_MAX: Final = 10_000  # about 2 MB; the address seen longest ago is forgotten first
+WAITING_AGE_MAX: Final = LEASE_AGE_MAX  # no kiosk keeps a template longer without a word of ours; nor do we
 
 _UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # Cf holds the bidirectional controls
 _MARKS: Final = frozenset({"Mn", "Me"})
@@ -52,11 +55,16 @@ class Language(StrEnum):
 
 
 class Channel(StrEnum):
-    """Where a consent was given or withdrawn: the member page, another app, or at the counter."""
+    """Where a consent was given or withdrawn: the member page, another app, the counter, or a kiosk at the door.
+
+    RESTORE: nobody did; the service was brought back from a copy and no longer knows whether the consent still stood.
+    """
 
     PAGE = "page"
     APP = "app"
     COUNTER = "counter"
+    KIOSK = "kiosk"
+    RESTORE = "restore"
 
 
 class NicknameFault(StrEnum):
@@ -102,7 +110,10 @@ class ConsentWords:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A member as stored. `card_serial` is the last card's number, 0 before the first; `erased_at` ends everything."""
+    """A member as stored. `card_serial` is the last card's number, 0 before the first; `erased_at` ends everything.
+
+    `face_text` is the version of the biometric text whose consent is in force, None when there is none.
+    """
 
     id: MemberId
     tenant: TenantId
@@ -115,11 +126,15 @@ class Member:
     card_serial: int
     serial_floor: int
     phones_denied: bool
+    face_text: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberFacts:
-    """What judging a claim needs of a member. `id` is who stands behind the pseudonym asked for."""
+    """What judging a claim needs of a member. `id` is who stands behind the pseudonym asked for.
+
+    `face_text` as in Member.
+    """
 
     id: MemberId
     nickname: str | None
@@ -128,6 +143,7 @@ class MemberFacts:
     serial_floor: int
     phones_denied: bool
     erased: bool
+    face_text: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +166,10 @@ class CardIssue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentRecord:
-    """One line of a member's consent history; it is never changed, a later line replaces it."""
+    """One line of a member's consent history; it is never changed, a later line replaces it.
+
+    `said_at` is earlier than `recorded_at` when a kiosk that was offline heard it; `origin` is that kiosk's envelope.
+    """
 
     number: int
     purpose: Purpose
@@ -158,6 +177,169 @@ class ConsentRecord:
     given: bool
     words: ConsentWords
     recorded_at: datetime
+    said_at: datetime
+    origin: "Origin | None" = None
+
+
+# -- faces -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The envelope in which a kiosk said something; its signature is the proof."""
+
+    device: DeviceId
+    epoch: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpokenConsent:
+    """The biometric consent, given or withdrawn at a kiosk at `said_at`."""
+
+    tenant: TenantId
+    member: MemberId
+    given: bool
+    words: ConsentWords
+    said_at: datetime
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolment:
+    """A sealed template as a kiosk sent it, made under the consent to `text_version`.
+
+    `key` names the secret it is sealed to. `resealed` when the face was not seen again.
+    """
+
+    tenant: TenantId
+    store: StoreId
+    member: MemberId
+    key: bytes
+    embedder: bytes
+    sealed: bytes
+    text_version: int
+    device: DeviceId
+    frames: int
+    resealed: bool
+    enrolled_at: datetime
+
+    @property
+    def rank(self) -> tuple[bool, datetime]:
+        """Which of two under one key counts: a face that was seen before one that was not, then the later."""
+        return not self.resealed, self.enrolled_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceProof:
+    """A kiosk's word, proved by its envelope, that it holds no template of the member."""
+
+    tenant: TenantId
+    store: StoreId
+    member: MemberId
+    why: Forgetting
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceConsent:
+    """What the history says of the biometric consent: the version in force, and when it was last withdrawn."""
+
+    text_version: int | None = None
+    withdrawn_at: datetime | None = None
+
+
+class HeldTemplate(StrEnum):
+    """What the cloud holds of a member's face at a store: nothing, a template, or the word that it was removed."""
+
+    NONE = "none"
+    KEPT = "kept"
+    REMOVED = "removed"
+
+
+class TemplateFate(StrEnum):
+    """What becomes of a template that came in.
+
+    KEEP: kiosks of the store are given it. WAIT: for its consent or its secret. IGNORE: a better one is there.
+    FORGET: it was withdrawn before it came; the kiosks are told so.
+    """
+
+    KEEP = "keep"
+    WAIT = "wait"
+    IGNORE = "ignore"
+    FORGET = "forget"
+
+
+def face_consent(records: Sequence[ConsentRecord]) -> FaceConsent:
+    """What is in force: what was said last, wherever it was said, and on a tie the withdrawal."""
+    said = [record for record in records if record.purpose is Purpose.BIOMETRIC]
+    if not said:
+        return FaceConsent()
+    last = max(said, key=lambda record: (record.said_at, not record.given, record.number))
+    withdrawn = [record.said_at for record in said if not record.given]
+    return FaceConsent(
+        text_version=last.words.text_version if last.given else None, withdrawn_at=max(withdrawn, default=None)
+    )
+
+
+def template_fate(
+    one: Enrolment, consent: FaceConsent, *, key: bytes | None, holds: HeldTemplate, held: Enrolment | None
+) -> TemplateFate:
+    """What becomes of the template at a store whose secret is `key` and that holds this of the member.
+
+    `held` is the template that is kept, if one is; it stands under the same consent.
+    """
+    if consent.withdrawn_at is not None and one.enrolled_at <= consent.withdrawn_at:
+        return TemplateFate.IGNORE if holds is HeldTemplate.KEPT else TemplateFate.FORGET
+    if one.resealed and holds is HeldTemplate.REMOVED:
+        return TemplateFate.FORGET  # a kiosk that had not heard of the removal sealed the old face once more
+    if consent.text_version != one.text_version or one.key != key:
+        return TemplateFate.WAIT
+    if held is not None and held.key == one.key and held.rank > one.rank:
+        return TemplateFate.IGNORE
+    return TemplateFate.KEEP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceDeletion:
+    """A kiosk that must delete a withdrawn template, asked at an instant, by its lease's end at the latest.
+
+    `stored_at` is when the cloud had the template.
+    """
+
+    store: StoreId
+    device: DeviceId
+    asked_at: datetime
+    stored_at: datetime
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedProof:
+    """A proof as recorded."""
+
+    device: DeviceId
+    store: StoreId
+    why: Forgetting
+    recorded_at: datetime
+
+
+def deleted_at(deletion: FaceDeletion, proofs: Sequence[RecordedProof]) -> datetime | None:
+    """When the kiosk's proof of this deletion was recorded, or None while it is awaited.
+
+    A withdrawal at the kiosk itself may be proved before it is heard of here; a template that only lapsed or was
+    replaced comes back with the feed, so such a word counts when it came after the withdrawal.
+    """
+    counts = [
+        proof.recorded_at
+        for proof in proofs
+        if (proof.device, proof.store) == (deletion.device, deletion.store)
+        and proof.recorded_at >= (deletion.stored_at if proof.why is Forgetting.WITHDRAWN else deletion.asked_at)
+    ]
+    return min(counts, default=None)
+
+
+# -- feeds -------------------------------------------------------------------------------------------------------
 
 
 Entry = TypeVar("Entry")

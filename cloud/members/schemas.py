@@ -9,17 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.catalogue.rules import Programme, Store
 from cloud.ledger.rules import Balance, Code
+from cloud.members.queries import KeptTemplate
 from cloud.members.rules import (
     CONSENT_TEXT_VERSION,
     CardIssue,
     Channel,
     ConsentRecord,
     ConsentWords,
+    FaceDeletion,
     Language,
     Member,
     Phone,
 )
-from shared.consent import Purpose
+from shared.consent import BIOMETRIC_TEXT_VERSION, Purpose
 from shared.ids import format_member
 
 NICKNAME_TEXT_MAX = 200  # before tidying; what is left is held to the rule's own limit
@@ -72,9 +74,13 @@ class ProfileChange(_Words):
 
 
 class ConsentChange(_Words):
-    """A consent given or withdrawn. Withdrawing `programme` is leaving: name and credentials are gone at once."""
+    """A consent given or withdrawn. Withdrawing `programme` is leaving: name and credentials are gone at once.
 
-    purpose: Literal["programme", "marketing"]
+    `biometric` stands alone and has a text of its own, of `biometric_text_version`; withdrawn, every kiosk must delete
+    what it knows of the face and prove that.
+    """
+
+    purpose: Literal["programme", "marketing", "biometric"]
     given: bool
     language: LanguageText
 
@@ -189,6 +195,8 @@ class MeView(MemberView):
     card: CardView | None
     phones_denied: bool
     text_version: int
+    biometric: bool
+    biometric_text_version: int
     server_ms: int
 
 
@@ -201,8 +209,63 @@ class MemberDetail(MemberView):
     phones_denied: bool
 
 
+class KnownFaceView(BaseModel):
+    """A store whose kiosks can be given the member's sealed template, and since when."""
+
+    store: str
+    store_name: str
+    since: datetime
+
+    @classmethod
+    def of(cls, kept: KeptTemplate, store_name: str) -> Self:
+        """The store for the member."""
+        return cls(store=kept.store, store_name=store_name, since=kept.enrolled_at)
+
+
+class FaceDeletionView(BaseModel):
+    """A kiosk that had to delete a withdrawn template.
+
+    `deleted_at` is when its signed proof was recorded, None while that is awaited; `latest_at` is when its lease ends,
+    by which it has deleted by itself.
+    """
+
+    store: str
+    store_name: str
+    kiosk: str
+    asked_at: datetime
+    deleted_at: datetime | None
+    latest_at: datetime
+
+    @classmethod
+    def of(cls, deletion: FaceDeletion, store_name: str, deleted: datetime | None) -> Self:
+        """The deletion for the member."""
+        return cls(
+            store=deletion.store,
+            store_name=store_name,
+            kiosk=deletion.device,
+            asked_at=deletion.asked_at,
+            deleted_at=deleted,
+            latest_at=deletion.ends_at,
+        )
+
+
+class FaceView(BaseModel):
+    """What is known of the member's face, where, and what became of it where it was withdrawn.
+
+    `consent` is the version of the text in force, None without a consent; `text_version` the one to agree to today.
+    """
+
+    consent: int | None
+    text_version: int = BIOMETRIC_TEXT_VERSION
+    stores: tuple[KnownFaceView, ...]
+    deletions: tuple[FaceDeletionView, ...]
+
+
 class ConsentView(BaseModel):
-    """One line of the consent history: the member's receipt."""
+    """One line of the consent history: the member's receipt.
+
+    `said_at` is when it was said; a kiosk that was offline tells of it later, in the envelope that it names.
+    """
 
     number: int
     purpose: str
@@ -212,6 +275,9 @@ class ConsentView(BaseModel):
     language: str
     channel: str
     recorded_at: datetime
+    said_at: datetime
+    kiosk: str | None
+    envelope: str | None
 
     @classmethod
     def of(cls, record: ConsentRecord) -> Self:
@@ -225,6 +291,9 @@ class ConsentView(BaseModel):
             language=record.words.language.value,
             channel=record.words.channel.value,
             recorded_at=record.recorded_at,
+            said_at=record.said_at,
+            kiosk=None if record.origin is None else record.origin.device,
+            envelope=None if record.origin is None else f"{record.origin.epoch}/{record.origin.seq}",
         )
 
 

@@ -16,6 +16,11 @@ SCENE_BYTES_MAX = 1 << 20
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Text = Annotated[str, Meta(min_length=1, max_length=1000)]  # far beyond a token: oversized codes are part of the play
 Side = Annotated[int, Meta(ge=160, le=4096)]
+Distance = Annotated[float, Meta(ge=0.5, le=20)]
+Aside = Annotated[float, Meta(ge=-10, le=10)]
+FolderName = Annotated[str, Meta(min_length=1, max_length=1000)]
+PortraitName = Annotated[str, Meta(pattern=r"^(?!/)(?!.*\.\.).{1,200}$")]  # below the folder, with no way out of it
+PORTRAITS_MAX = 64  # in a scene; each is kept as a square of 190 kB
 _CERTIFICATE = rf"^[0-9a-fA-F]{{{2 * PHONE_CERTIFICATE_BYTES}}}$"
 
 
@@ -64,6 +69,33 @@ class Glare(Act, frozen=True, kw_only=True, tag="glare"):
     seconds: Seconds = 2.5
 
 
+class Walker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One person of an approach, made from a portrait: sets off, walks to the mark, stays and turns away.
+
+    `portrait` is a picture file in the scene's folder of portraits. They come from `from_m` away and `from_side_m` to
+    the right of the camera's axis (negative: left), at `speed_m_s`, in a straight line, so that they stand `mark_m`
+    away and `mark_side_m` to the right when the act is `on_mark_s` old; `stays_s` later they walk off to the side they
+    stand on. `code` is a printed code they hold up while they stand.
+    """
+
+    portrait: PortraitName
+    from_m: Distance = 8.0
+    from_side_m: Aside = 0.0
+    mark_m: Distance = 1.3
+    mark_side_m: Aside = 0.0
+    speed_m_s: Annotated[float, Meta(ge=0.1, le=5)] = 1.3
+    on_mark_s: Annotated[float, Meta(ge=0, le=3600)] = 5.0
+    stays_s: Annotated[float, Meta(ge=0, le=3600)] = 3.0
+    code: Text | None = None
+
+
+class Approach(Act, frozen=True, kw_only=True, tag="approach"):
+    """People with faces walk up to the camera, each at their own time; whoever is nearer covers who is behind."""
+
+    walkers: Annotated[tuple[Walker, ...], Meta(min_length=1, max_length=6)]
+    seconds: Seconds = 10.0
+
+
 class Blackout(Act, frozen=True, kw_only=True, tag="blackout"):
     """The lens is covered or the light is off."""
 
@@ -82,17 +114,27 @@ class Disconnect(Act, frozen=True, kw_only=True, tag="disconnect"):
     seconds: Seconds = 1.0
 
 
-AnyAct = Empty | Visitor | CardAct | PhoneAct | Pair | Glare | Blackout | Freeze | Disconnect
+AnyAct = Empty | Visitor | CardAct | PhoneAct | Pair | Glare | Approach | Blackout | Freeze | Disconnect
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A script: acts one after the other, for ever when `loop` is set. Without a size the camera's options give it."""
+    """A script: acts one after the other, for ever when `loop` is set. Without a size the camera's options give it.
+
+    `portraits` is the folder of the walkers' pictures, seen from the scene's own.
+    """
 
     acts: Annotated[tuple[AnyAct, ...], Meta(min_length=1, max_length=1000)]
     width: Side | None = None
     height: Side | None = None
     rate: Annotated[float, Meta(ge=1, le=120)] | None = None
     loop: bool = True
+    portraits: FolderName = "."
+
+    @property
+    def portrait_names(self) -> tuple[str, ...]:
+        """Every picture that the scene needs, once."""
+        walkers = (walker for act in self.acts if isinstance(act, Approach) for walker in act.walkers)
+        return tuple(dict.fromkeys(walker.portrait for walker in walkers))
 
 
 def parse_scene(data: bytes) -> Scene:

@@ -1,6 +1,8 @@
 """`synthetic:[PATH]`: a door that the program draws itself, for a machine without a camera and to lose one at will."""
 
+import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,10 +12,13 @@ from numpy.typing import NDArray
 
 from edge.camera.drawing import Held, Picture, Stage, draw_card, draw_phone
 from edge.camera.options import NS, CameraClock, CameraOptions
+from edge.camera.portraits import EYES_HEIGHT_M, Cutout, Lens, PortraitUnusable, add_person, cut_out, load_portrait
 from edge.camera.recorded import Pace, Recorded
 from edge.camera.scene import (
+    PORTRAITS_MAX,
     SCENE_BYTES_MAX,
     AnyAct,
+    Approach,
     Blackout,
     CardAct,
     Disconnect,
@@ -24,15 +29,23 @@ from edge.camera.scene import (
     PhoneAct,
     Scene,
     Visitor,
+    Walker,
     built_in_scene,
     parse_scene,
 )
+from edge.camera.walking import Place, place_of
 from edge.errors import CameraLost, CameraUnavailable, EndOfStream
 from shared.tokens import STEP_S, show_phone_code
 
 HELD_MAX = 32  # textures kept; one is 150 to 400 kB, and a phone draws a new one every 30 seconds
 WALK_SHARE = 0.25  # of an act's time goes into walking in, and as much into walking out
 SWAY_HZ = 0.35
+DEFOCUS_METRES = 1.2  # a deviation of 0.7 pixels at 6 m for a lens focused at 1.3 m
+BOB_HZ = 1.8  # steps a second
+PEOPLE_MAX = 8  # cut-outs kept, 4.5 MB each
+
+Portraits = dict[str, Picture]
+"""The pictures of a scene's walkers by their names in it."""
 
 
 class SyntheticCamera(Recorded):
@@ -58,14 +71,14 @@ class SyntheticCamera(Recorded):
 
     def _start(self) -> None:
         if self._show is None or self._show.is_over:
-            self._show = _Show(self._load(), self._options, self._seed)
+            self._show = _Show(*self._load(), self._options, self._seed)
         if isinstance(self._show.act, Disconnect) and not self._is_act_over(self._show, self._show.act.seconds):
             raise CameraUnavailable(self._address, "unplugged")
         self._begin(self._show.rate_fps)
 
-    def _load(self) -> Scene:
+    def _load(self) -> tuple[Scene, Portraits]:
         if self._path is None:
-            return built_in_scene()
+            return built_in_scene(), {}
         try:
             with self._path.open("rb") as file:
                 self._stamp_ns = os.fstat(file.fileno()).st_mtime_ns
@@ -79,7 +92,20 @@ class SyntheticCamera(Recorded):
             raise CameraUnavailable(self._address, f"the scene cannot be played: {fault}") from fault
         if (scene.width or 0) > self._options.width or (scene.height or 0) > self._options.height:
             raise CameraUnavailable(self._address, "the scene is larger than the camera's options allow")
-        return scene
+        return scene, self._load_portraits(scene, self._path.parent / scene.portraits)
+
+    def _load_portraits(self, scene: Scene, folder: Path) -> Portraits:
+        """The walkers' pictures. A bad one is named by its place in the scene: file names of faces are names."""
+        names = scene.portrait_names
+        if len(names) > PORTRAITS_MAX:
+            raise CameraUnavailable(self._address, f"the scene has {len(names)} portraits; at most {PORTRAITS_MAX}")
+        portraits: Portraits = {}
+        for place, name in enumerate(names, start=1):
+            try:
+                portraits[name] = load_portrait(folder / name)
+            except PortraitUnusable as fault:
+                raise CameraUnavailable(self._address, f"the scene's portrait number {place} {fault}") from fault
+        return portraits
 
     def _take(self, timeout_s: float) -> tuple[NDArray[np.uint8], int]:
         assert self._show is not None
@@ -116,7 +142,7 @@ class SyntheticCamera(Recorded):
         if self._show.is_over:
             raise EndOfStream(self._address)
         if self._show.is_at_start and self._has_new_scene():
-            self._show.play(self._load())
+            self._show.play(*self._load())
         return self._show.next_picture(self._clock.wall_s())
 
     def _has_new_scene(self) -> bool:
@@ -130,9 +156,11 @@ class SyntheticCamera(Recorded):
 class _Show:
     """A scene under way: which act, which frame of it, and the drawing of that frame."""
 
-    def __init__(self, scene: Scene, options: CameraOptions, seed: int) -> None:
+    def __init__(self, scene: Scene, portraits: Portraits, options: CameraOptions, seed: int) -> None:
         self.rate_fps = scene.rate or options.rate_fps
         self._scene = scene
+        self._portraits = portraits
+        self._people: dict[str, Cutout] = {}
         self._seed = seed
         self._stage = Stage(scene.width or options.width, scene.height or options.height, seed)
         self._held: dict[tuple[str, bool], Held] = {}
@@ -154,9 +182,10 @@ class _Show:
         """True before the first picture of a pass through the scene."""
         return self._act == 0 and self._frame_of_act == 0
 
-    def play(self, scene: Scene) -> None:
+    def play(self, scene: Scene, portraits: Portraits) -> None:
         """Goes on with this scene from its start, on the same stage."""
         self._scene, self._act, self._frame_of_act = scene, 0, 0
+        self._portraits, self._people = portraits, {}
 
     def skip_act(self) -> None:
         """The next act begins."""
@@ -195,6 +224,8 @@ class _Show:
                 return canvas
             case Visitor():
                 return self._draw_visit(share, ())
+            case Approach():
+                return self._draw_approach(act)
             case Empty() | Freeze() | Disconnect():
                 return stage.empty_door()
 
@@ -214,6 +245,42 @@ class _Show:
             scale = (0.7 + 0.3 * lift) * (1 if len(things) == 1 else 0.85)
             stage.add_held(canvas, held, stage.pose_of(held, at_x, at_y, sway + place, scale))
         return canvas
+
+    def _draw_approach(self, act: Approach) -> Picture:
+        """Everybody who is in view now, the farthest first."""
+        canvas = self._stage.empty_door()
+        passed_s = self._frame_of_act / self.rate_fps
+        there = [(walker, at) for walker in act.walkers if (at := place_of(walker, passed_s)) is not None]
+        for walker, place in sorted(there, key=lambda pair: -pair[1].distance_m):
+            self._draw_walker(canvas, walker, place, passed_s)
+        return canvas
+
+    def _draw_walker(self, canvas: Picture, walker: Walker, place: Place, passed_s: float) -> None:
+        stage = self._stage
+        bob = 0.012 * math.sin(passed_s * BOB_HZ * 2 * np.pi) * (1.0 if place.is_walking else 0.2)
+        lens = Lens(width=stage.width, height=stage.height)
+        standing = lens.standing(
+            distance_m=place.distance_m, side_m=place.side_m, eyes_m=EYES_HEIGHT_M + bob, roll=2 * bob
+        )
+        smear = (standing.eyes_apart * (0.12 if place.is_walking else 0.02), 1.0)
+        defocus = DEFOCUS_METRES * abs(1 / place.distance_m - 1 / walker.mark_m)  # sharp where they will stand
+        add_person(
+            canvas, self._person(walker.portrait), replace(standing, turn=place.turn, smear=smear, defocus=defocus)
+        )
+        if walker.code is not None and not place.is_walking:
+            sway = passed_s * SWAY_HZ * 2 * np.pi
+            held = self._card(walker.code)
+            at_y = min(standing.y + 5 * standing.eyes_apart, stage.height * 0.75)
+            stage.add_held(canvas, held, stage.pose_of(held, standing.x + 3 * standing.eyes_apart, at_y, sway, 0.9))
+
+    def _person(self, name: str) -> Cutout:
+        """The person of a portrait, cut out at most once in a while: it takes longer than ten frames."""
+        person = self._people.get(name)
+        if person is None:
+            if len(self._people) == PEOPLE_MAX:
+                del self._people[next(iter(self._people))]
+            person = self._people[name] = cut_out(self._portraits[name])
+        return person
 
     def _card(self, text: str) -> Held:
         return self._keep(text, is_phone=False)

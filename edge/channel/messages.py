@@ -22,7 +22,8 @@ class VisionHello(msgspec.Struct, frozen=True, kw_only=True, tag="vision"):
     """`vision` is here, with what it holds for faces.
 
     `embedder` names the network in use, None when its weights are missing. `life` is the main database's life that the
-    templates belong to, None before the first. `templates_version` and `templates_issued_ms` of the feed as applied.
+    templates belong to, None before the first. `templates_version` and `templates_issued_ms` of the feed as applied,
+    `templates` how many are held, among them those that no secret held here opens.
     `group` names the secret held, None when there is none; `kiosks` are those of its list. `sealing_public` is this
     kiosk's sealing key.
     """

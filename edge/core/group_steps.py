@@ -51,7 +51,12 @@ class ReplaceSecret:
     kept: tuple[str, ...]
 
 
-GroupStep = MakeSecret | TakeWrap | ReplaceSecret
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameSecret:
+    """Tell the cloud the name of the secret held: it knows none, as it was restored from a copy."""
+
+
+GroupStep = MakeSecret | TakeWrap | ReplaceSecret | NameSecret
 
 
 def next_step(view: GroupView) -> GroupStep | None:
@@ -59,8 +64,9 @@ def next_step(view: GroupView) -> GroupStep | None:
     if view.outdated or view.device not in view.kiosks:
         return None
     if view.key is None:
-        makes = view.wanted and view.held is None and _is_turn(view, view.kiosks)
-        return MakeSecret() if makes else None
+        if not view.wanted or not _is_turn(view, view.kiosks):
+            return None
+        return MakeSecret() if view.held is None else NameSecret()
     if view.wrap and (view.key != view.held or not set(view.kiosks) <= set(view.listed)):
         return TakeWrap(key=view.key, sealed=view.wrap)
     if view.key != view.held:

@@ -23,7 +23,15 @@ from edge.channel.messages import (
     WrapTold,
 )
 from edge.core.group import REQUEST_PREFIX, GroupRequest, encode_request, parse_request
-from edge.core.group_steps import GroupStep, GroupView, MakeSecret, ReplaceSecret, TakeWrap, next_step
+from edge.core.group_steps import (
+    GroupStep,
+    GroupView,
+    MakeSecret,
+    NameSecret,
+    ReplaceSecret,
+    TakeWrap,
+    next_step,
+)
 from edge.core.screen import Screen, ScreenName
 from edge.db import faces, knowledge
 from edge.db.database import Connection
@@ -93,7 +101,10 @@ class Group:
             self._wrap_asked = asked
         else:
             self._asked = asked
-        self._entrance.eyes.tell(_message(step))
+        if isinstance(step, NameSecret):
+            self._name_secret(moment)
+        else:
+            self._entrance.eyes.tell(_message(step))
 
     def changed(self, change: GroupChanged, moment: Moment) -> None:
         """The secret or its list of kiosks is another one now. Raises: StorageFull; it is written later then."""
@@ -171,7 +182,7 @@ class Group:
         self._heard = _since(self._heard, page, now_ns)
         told = faces.told_secret(connection)
         wrap = TakeWrap(key=page.key, sealed=page.wrap) if page.key is not None and page.wrap else None
-        outdated = told is not None and not (told.settled and page.version > told.page_version)
+        outdated = told is not None and not (told.settled and page.version != told.page_version)
         view = GroupView(
             device=self._entrance.device,
             wanted=policy.faces and vision.embedder is not None,
@@ -210,6 +221,15 @@ class Group:
                 seq = self._append(connection, change, wrap, policy, epoch, moment)
                 faces.note_told_secret(connection, epoch, seq, 0 if page is None else page.version)
         self._stage.wrote()
+
+    def _name_secret(self, moment: Moment) -> None:
+        vision = self._held.vision
+        assert vision is not None
+        assert vision.group is not None, "the step is for a kiosk that holds one"
+        own = Wrap(device=self._entrance.device, sealed=b"")
+        change = GroupChanged(group=vision.group, previous=None, kiosks=vision.kiosks, wraps=(own,), resealed=())
+        self._changes.append(change)
+        self._write(moment)
 
     def _first_wrap(self, change: GroupChanged) -> tuple[Wrap, ...]:
         """Of a secret that was made here for this kiosk alone there is nothing to carry, and yet a name to tell."""
@@ -251,7 +271,7 @@ def _since(heard: tuple[GroupPage | None, int], page: GroupPage, now_ns: int) ->
     return heard if same else (page, now_ns)
 
 
-def _message(step: GroupStep) -> ToVision:
+def _message(step: MakeSecret | TakeWrap | ReplaceSecret) -> ToVision:
     match step:
         case MakeSecret():
             return GroupMade()

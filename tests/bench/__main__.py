@@ -1,5 +1,7 @@
 """Every benchmark's table, one after the other: `python -m tests.bench [NAME…]`. What `make bench` calls.
 
+Options after one name are that benchmark's own.
+
 Each runs in a process of its own, so that none warms up, or weighs on, the next. A bar that is missed is said in its
 table; the exit code is 1 only when a benchmark ended without a table.
 """
@@ -8,7 +10,19 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("qr", "grant", "device", "claims")
+NAMES = (
+    "qr",
+    "grant",
+    "device",
+    "claims",
+    "liveness",
+    "portraits",
+    "search",
+    "unlinkability",
+    "faces",
+    "walkin",
+    "fuzz",
+)
 
 
 def run(name: str, *words: str) -> str | None:
@@ -22,9 +36,12 @@ def main() -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], default=list(NAMES), metavar="NAME")
+    given, words = parser.parse_known_args()
+    if words and len(given.names) != 1:
+        parser.error(f"{words[0]} is for one benchmark: name it")
     crashed = []
-    for name in parser.parse_args().names or NAMES:
-        text = run(name)
+    for name in given.names or NAMES:
+        text = run(name, *words)
         if text is None:
             crashed.append(name)
         print(f"{text or f'{name}: ended without a table'}\n", flush=True)

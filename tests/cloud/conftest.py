@@ -4,7 +4,7 @@ fully migrated database."""
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from cloud.kit.database import open_engine
 from cloud.kit.upgrade import upgrade
+from tests.cloud.stored import stored_bytes
 from tests.support.postgres import PostgresServer, postgres_server, why_no_postgres
 
 _numbers = itertools.count()
@@ -69,6 +70,12 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def everything_stored(engine: Engine) -> Callable[[], bytes]:
+    """Gives every byte that the test's database holds at that moment."""
+    return lambda: stored_bytes(engine)
 
 
 def _migrate(url: str) -> None:

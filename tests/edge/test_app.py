@@ -28,7 +28,8 @@ import sys
 from pathlib import Path
 from edge.app import ProcessName, Supervisor
 from edge.config import Places
-Supervisor((ProcessName.AGENT,), Places(home=Path(sys.argv[1]), run=Path(sys.argv[2]), models=Path(sys.argv[1]) / "models")).run()
+home, run = Path(sys.argv[1]), Path(sys.argv[2])
+Supervisor((ProcessName.AGENT,), Places(home=home, run=run, models=home / "models")).run()
 """
 
 

@@ -14,6 +14,7 @@ from shared.answers import (
     DenyPage,
     EpochIssued,
     FeedName,
+    GroupPage,
     IssuerKey,
     KeyPage,
     Outcome,
@@ -26,6 +27,8 @@ from shared.answers import (
     RosterPage,
     Signed,
     SignerKey,
+    TemplateEntry,
+    TemplatePage,
     TimeTold,
     Verdict,
     kind_of,
@@ -33,6 +36,7 @@ from shared.answers import (
     open_answer,
     sign_answer,
 )
+from shared.biometrics import SealedTemplate
 from shared.signing import sign
 from shared.topics import Down
 from tests.support.entrances import policy
@@ -77,6 +81,26 @@ PAGES: list[tuple[Page, FeedName]] = [
             entries=(RosterEntry(member=b"m" * 10, nickname="Anna"),),
         ),
         FeedName.ROSTER,
+    ),
+    (
+        GroupPage(base=0, version=1, more=False, issued_ms=5, key=b"k" * 8, kiosks=("kiosk1",), wrap=b"w" * 90),
+        FeedName.GROUP,
+    ),
+    (
+        TemplatePage(
+            base=0,
+            version=1,
+            more=False,
+            issued_ms=5,
+            reset=True,
+            entries=(
+                TemplateEntry(
+                    member=b"m" * 10,
+                    template=SealedTemplate(member=b"m" * 10, key=b"k" * 8, embedder=b"e" * 8, sealed=b"s" * 289),
+                ),
+            ),
+        ),
+        FeedName.TEMPLATES,
     ),
 ]
 RECEIPT = Receipt(

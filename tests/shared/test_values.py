@@ -20,7 +20,7 @@ from shared.ids import (
     parse_member,
 )
 from shared.points import Money, Points, UnitsDiffer
-from shared.policy import policy_fault
+from shared.policy import FACE_FALSE_POSITIVES_PPM_MAX, policy_fault
 from shared.topics import Down, Up, UpTopic, down, down_filter, parse_down, parse_up, up, up_filter
 from tests.support.entrances import policy
 
@@ -173,6 +173,10 @@ def test_a_foreign_topic_is_none_of_ours(topic: str) -> None:
         ({"reduced_points": -1}, "points"),
         ({"cutoff_hour": 13}, "cutoff_hour"),
         ({"naming_key": b"short"}, "naming_key"),
+        ({"face_false_positives_ppm": 0}, "face_false_positives_ppm"),
+        ({"face_false_positives_ppm": 1}, None),
+        ({"face_false_positives_ppm": FACE_FALSE_POSITIVES_PPM_MAX}, None),
+        ({"face_false_positives_ppm": FACE_FALSE_POSITIVES_PPM_MAX + 1}, "face_false_positives_ppm"),
         ({"campaign": ""}, "names"),
     ],
 )

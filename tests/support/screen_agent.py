@@ -6,11 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from edge.channel.messages import ScreenShown, ToAgent, WebHello
+from edge.channel.messages import ScreenShown, ToAgent, Touched, WebHello
 from edge.channel.stream import Channel, agent_side
 from edge.core.screen import Screen, ScreenName, Status
 from edge.errors import ChannelBroken
@@ -22,6 +23,7 @@ from edge.kiosk.texts import PageTexts
 START_S = 20.0
 IDLE = Screen(name=ScreenName.IDLE)
 ONLINE = Status(online=True, waiting=0, store_name="Bottega Aurora", camera_live=True, clock_trusted=True)
+LOOKING = replace(ONLINE, faces=True)
 OFFLINE = Status(online=False, waiting=3, store_name="Bottega Aurora", camera_live=True, clock_trusted=True)
 
 
@@ -34,6 +36,7 @@ class ScreenAgent:
         self._channels: set[Channel[ToAgent]] = set()
         self._followed = asyncio.Event()
         self._server: asyncio.Server | None = None
+        self.touched: list[Touched] = []
 
     async def arrive(self) -> None:
         """Listens."""
@@ -70,7 +73,10 @@ class ScreenAgent:
             self._channels.add(channel)
             self._followed.set()
             channel.send(self._shown)
-            await channel.receive()  # `web` says nothing more; this ends when it goes
+            while True:  # this ends when `web` goes
+                said = await channel.receive()
+                assert isinstance(said, Touched)
+                self.touched.append(said)
         except ChannelBroken:
             self._channels.discard(channel)
             self._followed.clear()
@@ -122,6 +128,11 @@ class KioskStand:
     def show(self, screen: Screen, *, seconds: float = 0.0, status: Status = ONLINE) -> int:
         """The serial under which the agent showed the screen."""
         return self._ask(lambda: self._agent.show(screen, seconds=seconds, status=status))
+
+    @property
+    def touched(self) -> list[Touched]:
+        """What was tapped, as the agent heard of it."""
+        return self._agent.touched
 
     def agent_leaves(self) -> None:
         """The agent is killed."""
@@ -177,6 +188,7 @@ def kiosk_stand(
     streams_max: int = 16,
     heartbeat_s: float = 15.0,
     port: int = 0,
+    touch: bool = False,
 ) -> Iterator[KioskStand]:
     """A kiosk on loopback until the end of the block: on a free port, with the product's own texts, unless told."""
     with socket_folder() as folder:
@@ -187,6 +199,7 @@ def kiosk_stand(
             privacy_address=privacy_address,
             streams_max=streams_max,
             heartbeat_s=heartbeat_s,
+            touch=touch,
         )
         stand = KioskStand(options, texts)
         stand.start()

@@ -28,6 +28,8 @@ KINDS = {
     "deny": Down.FEED,
     "revocations": Down.FEED,
     "roster": Down.FEED,
+    "group": Down.FEED,
+    "templates": Down.FEED,
 }
 UNKNOWN = {"colour": "red", "parts": [{"deep": [1, 2.5, None, b"x"]}], "later": {"nested": True}}
 

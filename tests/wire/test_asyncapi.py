@@ -16,6 +16,7 @@ from shared.answers import (
     DenyEntry,
     DenyPage,
     EpochIssued,
+    GroupPage,
     IssuerKey,
     KeyPage,
     Outcome,
@@ -27,21 +28,30 @@ from shared.answers import (
     RosterEntry,
     RosterPage,
     SignerKey,
+    TemplateEntry,
+    TemplatePage,
     TimeTold,
     Verdict,
     kind_of,
     sign_answer,
 )
+from shared.biometrics import Forgetting, SealedTemplate, Wrap
 from shared.business_day import ClockTrust
+from shared.consent import Purpose
 from shared.envelope import (
     Batch,
     ClaimMade,
     ClockStepped,
+    ConsentSaid,
     DeviceState,
     Envelope,
+    FaceDisputed,
     Fact,
     FeedVersions,
     Header,
+    SecretWrapped,
+    TemplateEnrolled,
+    TemplateForgotten,
     TimeAsked,
     VisitNoted,
     encode,
@@ -96,7 +106,28 @@ VISIT = VisitNoted(
     tenant="nord", store="milano-1", member=MEMBER, means=Means.CARD, evidence=bytes(32), step=None, serial=3
 )
 STEPPED = ClockStepped(offset_ms=-60_000, source="cloud")
-FACTS: tuple[Fact, ...] = (CLAIM_MADE, VISIT, STEPPED)
+SEALED = SealedTemplate(member=MEMBER, key=bytes(8), embedder=bytes(8), sealed=bytes(289))
+FACTS: tuple[Fact, ...] = (
+    CLAIM_MADE,
+    VISIT,
+    STEPPED,
+    ConsentSaid(
+        tenant="nord",
+        store="milano-1",
+        member=MEMBER,
+        purpose=Purpose.BIOMETRIC,
+        given=False,
+        text_version=1,
+        language="it",
+        means=Means.PHONE,
+    ),
+    TemplateEnrolled(tenant="nord", store="milano-1", template=SEALED, frames=5, text_version=1),
+    TemplateForgotten(tenant="nord", store="milano-1", member=MEMBER, why=Forgetting.LAPSED),
+    SecretWrapped(
+        tenant="nord", store="milano-1", key=bytes(8), previous=None, wrap=Wrap(device="kiosk1", sealed=bytes(90))
+    ),
+    FaceDisputed(tenant="nord", store="milano-1", member=MEMBER, claim=None),
+)
 STATE = DeviceState(
     device="kiosk1",
     session=3,
@@ -150,6 +181,16 @@ ANSWERS: tuple[Answer, ...] = (
             RosterEntry(member=MEMBER, nickname="Anna", language="it", balance=10, balance_ms=1),
             RosterEntry(member=MEMBER, removed=True),
         ),
+    ),
+    GroupPage(base=0, version=1, more=False, issued_ms=1, key=bytes(8), kiosks=("kiosk1",), wrap=bytes(90)),
+    GroupPage(base=0, version=0, more=False, issued_ms=1, key=None, kiosks=(), wrap=None),
+    TemplatePage(
+        base=0,
+        version=1,
+        more=False,
+        issued_ms=1,
+        reset=True,
+        entries=(TemplateEntry(member=MEMBER, template=SEALED), TemplateEntry(member=MEMBER, template=None)),
     ),
 )
 

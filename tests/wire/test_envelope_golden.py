@@ -17,6 +17,7 @@ from shared.answers import (
     DenyEntry,
     DenyPage,
     EpochIssued,
+    GroupPage,
     IssuerKey,
     KeyPage,
     Outcome,
@@ -28,23 +29,32 @@ from shared.answers import (
     RosterEntry,
     RosterPage,
     SignerKey,
+    TemplateEntry,
+    TemplatePage,
     TimeTold,
     Verdict,
     kind_of,
     open_answer,
     sign_answer,
 )
+from shared.biometrics import Forgetting, SealedTemplate, Wrap
 from shared.business_day import ClockTrust
+from shared.consent import Purpose
 from shared.envelope import (
     ClaimMade,
     ClockStepped,
+    ConsentSaid,
     DeviceState,
     Envelope,
     EnvelopeFault,
+    FaceDisputed,
     Fact,
     FeedVersions,
     Header,
     Opened,
+    SecretWrapped,
+    TemplateEnrolled,
+    TemplateForgotten,
     TimeAsked,
     VisitNoted,
     chain_digest,
@@ -57,11 +67,13 @@ from shared.envelope import (
     payload_digest,
     seal,
 )
-from shared.policy import Means, Policy
+from shared.policy import Liveness, Means, Policy
 from shared.signing import sign
+from shared.topics import Down
 from tests.support.kiosk import batch_of, key_of
 
 GOLDEN = Path(__file__).parent / "golden" / "messages"
+BEFORE_FACES = Path(__file__).parent / "golden" / "before-faces"  # as the version before wrote them; never written anew
 DEVICE, EPOCH = "door1", 3
 KEY = key_of(DEVICE)
 SALT = bytes(range(16))
@@ -87,12 +99,33 @@ CLAIM = ClaimMade(
     cutoff_hour=4,
     noted_seq=2,
 )
+TEMPLATE = SealedTemplate(member=MEMBER, key=bytes(range(8)), embedder=bytes(range(8, 16)), sealed=bytes(289))
 FACTS: dict[str, Fact] = {
     "claim": CLAIM,
     "visit": VisitNoted(
         tenant="rossi", store="centro", member=MEMBER, means=Means.CARD, evidence=bytes(32), step=None, serial=7
     ),
     "clock": ClockStepped(offset_ms=-3_600_000, source="cloud"),
+    "consent": ConsentSaid(
+        tenant="rossi",
+        store="centro",
+        member=MEMBER,
+        purpose=Purpose.BIOMETRIC,
+        given=True,
+        text_version=1,
+        language="it",
+        means=Means.CARD,
+    ),
+    "template": TemplateEnrolled(tenant="rossi", store="centro", template=TEMPLATE, frames=5, text_version=1),
+    "forgotten": TemplateForgotten(tenant="rossi", store="centro", member=MEMBER, why=Forgetting.WITHDRAWN),
+    "secret": SecretWrapped(
+        tenant="rossi",
+        store="centro",
+        key=bytes(range(8)),
+        previous=bytes(8),
+        wrap=Wrap(device="door2", sealed=bytes(range(100))),
+    ),
+    "disputed": FaceDisputed(tenant="rossi", store="centro", member=MEMBER, claim=bytes(range(16))),
 }
 HEADER = Header(
     version=1,
@@ -116,7 +149,7 @@ STATE = DeviceState(
     epoch=EPOCH,
     head=12,
     settled=10,
-    feeds=FeedVersions(keys=1, policy=3, roster=40, deny=2, revocations=0),
+    feeds=FeedVersions(keys=1, policy=3, roster=40, deny=2, revocations=0, group=4, templates=9),
     allotment=2,
     software="0.1.0",
 )
@@ -136,6 +169,9 @@ POLICY = Policy(
     points=10,
     reduced_points=4,
     naming_key=bytes(range(32)),
+    faces=True,
+    face_false_positives_ppm=1000,
+    liveness=Liveness.TURN,
 )
 ANSWERS: dict[str, Answer] = {
     "receipt": Receipt(
@@ -176,9 +212,26 @@ ANSWERS: dict[str, Answer] = {
         issued_ms=8,
         reset=False,
         entries=(
-            RosterEntry(member=MEMBER, nickname="Ada", language="it", balance=30, balance_ms=9),
+            RosterEntry(member=MEMBER, nickname="Ada", language="it", balance=30, balance_ms=9, face_text=1),
             RosterEntry(member=bytes(10), removed=True),
         ),
+    ),
+    "group": GroupPage(
+        base=3,
+        version=4,
+        more=False,
+        issued_ms=10,
+        key=bytes(range(8)),
+        kiosks=(DEVICE, "door2"),
+        wrap=bytes(range(100)),
+    ),
+    "templates": TemplatePage(
+        base=7,
+        version=9,
+        more=False,
+        issued_ms=11,
+        reset=False,
+        entries=(TemplateEntry(member=MEMBER, template=TEMPLATE), TemplateEntry(member=bytes(10), template=None)),
     ),
 }
 
@@ -299,6 +352,69 @@ def test_state_and_batch_are_read_with_more_and_with_less() -> None:
 
     assert read == msgspec.structs.replace(STATE, feeds=FeedVersions(policy=3))
     assert decode_batch(msgspec.msgpack.encode(batch)) == batch_of(seal(HEADER, CLAIM, SALT, KEY))
+
+
+def test_what_the_version_before_faces_wrote_is_read() -> None:
+    """Bytes that a kiosk or a cloud of that version really sent, not ones made here by leaving something out."""
+    state = decode_state((BEFORE_FACES / "state.bin").read_bytes())
+    policy, roster = (
+        open_answer(Down.FEED, (BEFORE_FACES / f"{name}.bin").read_bytes(), {1: KEY.public_key()})
+        for name in ("policy", "roster")
+    )
+
+    assert state is not None
+    assert (state.head, state.feeds.roster, state.feeds.group, state.feeds.templates) == (12, 40, 0, 0)
+    assert isinstance(policy, PolicyPage)
+    assert policy.policy is not None
+    assert (policy.policy.faces, policy.policy.face_false_positives_ppm) == (False, 3000)
+    assert policy.policy.liveness is Liveness.PASSIVE
+    assert isinstance(roster, RosterPage)
+    assert [(entry.nickname, entry.face_text) for entry in roster.entries] == [("Ada", None), (None, None)]
+
+
+@pytest.mark.parametrize("name", ["consent", "template", "forgotten", "secret", "disputed"])
+def test_face_facts_are_read_with_more_than_we_know(name: str) -> None:
+    payload = with_more(plain(encode(FACTS[name])))
+
+    opened = open_envelope(envelope_of(plain(encode(HEADER)), payload), DEVICE, KEY.public_key())
+
+    assert isinstance(opened, Opened)
+    assert opened.fact == FACTS[name]
+
+
+def test_a_template_sealed_anew_is_said_to_be_only_where_that_is_known() -> None:
+    payload = plain(encode(FACTS["template"]))
+    del payload["resealed"]
+
+    opened = open_envelope(envelope_of(plain(encode(HEADER)), payload), DEVICE, KEY.public_key())
+
+    assert isinstance(opened, Opened)
+    assert opened.fact == FACTS["template"]
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "wrong"),
+    [
+        ("template", "member", bytes(9)),
+        ("template", "key", bytes(7)),
+        ("template", "embedder", bytes(9)),
+        ("template", "sealed", bytes(321)),
+        ("wrap", "sealed", bytes(3073)),
+    ],
+)
+def test_what_is_of_another_size_is_malformed(name: str, part: str, wrong: bytes) -> None:
+    payload = plain(encode(FACTS["template" if name == "template" else "secret"]))
+    payload[name][part] = wrong
+
+    opened = open_envelope(envelope_of(plain(encode(HEADER)), payload), DEVICE, KEY.public_key())
+
+    assert opened is EnvelopeFault.MALFORMED
+
+
+def with_more(fields: Plain) -> Plain:
+    """The same with a field that we do not know in every part."""
+    parts = {name: with_more(value) if isinstance(value, dict) else value for name, value in fields.items()}
+    return parts | {"later": {"nested": [1, None]}}
 
 
 def test_answers_are_read_with_more_and_with_less() -> None:

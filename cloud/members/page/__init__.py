@@ -19,6 +19,7 @@ ASSETS: Final = {
     "style.css": "text/css; charset=utf-8",
     "app.js": SCRIPT,
     "cloud.js": SCRIPT,
+    "face.js": SCRIPT,
     "keep.js": SCRIPT,
     "offline.js": SCRIPT,
     "pass.js": SCRIPT,

@@ -1,6 +1,7 @@
 // Puts the page together: which view is shown, what its buttons do, when the cloud is asked.
 
 import { Refused, Unreachable, call, makeSecret } from "./cloud.js";
+import { openFace } from "./face.js";
 import { forget, load, save } from "./keep.js";
 import { openPass } from "./pass.js";
 import { CONSENT_VERSION, chooseLanguage, localeOf, speaker } from "./texts.js";
@@ -11,6 +12,7 @@ const element = (id) => document.getElementById(id);
 
 const page = { language: "en", say: speaker("en"), view: "loading", trouble: null, joining: null, kept: null, me: null };
 const pass = openPass({ page, keep, refused });
+const face = openFace({ page, tell: toast, ask });
 
 // --- views ---------------------------------------------------------------------------------------------------------
 
@@ -245,6 +247,9 @@ function showData() {
   form.elements.level.value = String(page.me.level);
   form.elements.marketing.checked = page.me.marketing;
   element("pseudonym").textContent = page.me.member;
+  face.show().catch(async (error) => {
+    if (!(await refused(error))) element("face-state").textContent = page.say(wordsFor(error));
+  });
   showHistory().catch(async (error) => {
     if (!(await refused(error))) element("history").replaceChildren();
   });
@@ -256,9 +261,11 @@ async function showHistory() {
     const item = document.createElement("li");
     const what = document.createElement("span");
     what.textContent = `${page.say(`purpose_${line.purpose}`, { level: line.level })}: ${page.say(line.given ? "historyGiven" : "historyWithdrawn")}`;
+    const where = { kiosk: "historyKiosk", restore: "historyRestore" }[line.channel];
+    if (where) what.textContent += `, ${page.say(where)}`;
     const when = document.createElement("time");
-    when.dateTime = line.recorded_at;
-    when.textContent = new Date(line.recorded_at).toLocaleString(localeOf(page.language), { dateStyle: "medium", timeStyle: "short" });
+    when.dateTime = line.said_at;
+    when.textContent = new Date(line.said_at).toLocaleString(localeOf(page.language), { dateStyle: "medium", timeStyle: "short" });
     item.append(what, when);
     return item;
   }));
@@ -326,6 +333,8 @@ onClick("card-make", () => makeCard("cardMade"));
 onClick("card-print", () => globalThis.print());
 onClick("card-replace", async () => { if (await ask(page.say("cardReplaceAsk"))) await makeCard("cardReplaced"); });
 onClick("card-block", async () => { if (await ask(page.say("cardBlockAsk"))) await blockCard(); });
+onClick("face-give", async () => { await face.give(); await showHistory(); });
+onClick("face-withdraw", async () => { await face.withdraw(); await showHistory(); });
 onClick("leave", async () => { if (await ask(page.say("leaveAsk"))) await leaveNow(); });
 
 start().catch((error) => {

@@ -5,7 +5,7 @@ const CACHE = "doorstep-member-1";
 const PATIENCE_MS = 2500;
 
 self.addEventListener("install", (event) => {
-  const files = ["/me", "/member/style.css", "/member/app.js", "/member/pass.js", "/member/cloud.js", "/member/keep.js", "/member/qr.js", "/member/texts.js", "/member/token.js", "/member/vendor/qrcode.mjs", "/member/icon.svg"];
+  const files = ["/me", "/member/style.css", "/member/app.js", "/member/pass.js", "/member/cloud.js", "/member/face.js", "/member/keep.js", "/member/qr.js", "/member/texts.js", "/member/token.js", "/member/vendor/qrcode.mjs", "/member/icon.svg"];
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(files)).then(() => self.skipWaiting()));
 });
 

@@ -127,6 +127,11 @@ class Loaded:
     usable: int
     unusable: int
 
+    @property
+    def held(self) -> int:
+        """All of them: what is not usable now is held, too, and must be forgotten when that is asked."""
+        return self.usable + self.unusable
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:

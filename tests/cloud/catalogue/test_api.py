@@ -132,3 +132,22 @@ def test_a_replayed_key_with_another_body(client: Client) -> None:
     changed = client.request("PUT", REWARD, json=TERMS | {"points": 99}, headers=key)
     assert problem(changed) == (422, "idempotency-key-reused")
     assert client.get("/v1/stores/milano-1/policy").json()["points"] == 10
+
+
+def test_faces_are_off_unless_the_terms_turn_them_on(client: Client) -> None:
+    plain = client.request("PUT", REWARD, json=TERMS).json()
+    assert (plain["faces"], plain["face_false_positives_ppm"], plain["liveness"]) == (False, 3000, "passive")
+    wanted = TERMS | {"faces": True, "face_false_positives_ppm": 100, "liveness": "turn"}
+    seen = client.request("PUT", REWARD, json=wanted).json()
+    assert (seen["faces"], seen["face_false_positives_ppm"], seen["liveness"]) == (True, 100, "turn")
+    assert seen["version"] == plain["version"] + 1
+    assert client.request("PUT", REWARD, json=TERMS).json()["faces"] is False, "terms are set whole"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("faces", "yes"), ("face_false_positives_ppm", 0), ("face_false_positives_ppm", 100_001), ("liveness", "blood")],
+)
+def test_terms_of_faces_that_make_no_sense(client: Client, field: str, value: object) -> None:
+    answer = client.request("PUT", REWARD, json=TERMS | {field: value})
+    assert [fault["field"] for fault in answer.json()["faults"]] == [f"body.{field}"]

@@ -11,11 +11,13 @@ from cloud.kit.auth import Scope
 from cloud.kit.keyring import Keyring, create_keyring
 from cloud.kit.services import Services
 from shared.ids import format_member
+from tests.cloud.claims.faces import disputed
 from tests.cloud.claims.world import NOON, World
 from tests.cloud.service import Client, bearer, create_client, standing_clock
 from tests.support.kiosk import member_of
 
 CLAIMS, REFUSED = "/v1/stores/centro/claims", "/v1/stores/centro/refused-envelopes"
+DISPUTES = "/v1/stores/centro/face-disputes"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,26 @@ def client(world: World, keyring: Keyring) -> Client:
         msgspec.structs.replace(kiosk.claim(member_of(6), NOON), signature=bytes(64)),
     )
     return client
+
+
+def test_disputes_go_page_by_page(client: Client, world: World) -> None:
+    kiosk = world.add_kiosk("door2")
+    world.tell(kiosk, disputed(kiosk, member_of(1), claim=bytes(16)), disputed(kiosk, member_of(2)))
+
+    first = client.get(DISPUTES, params={"limit": 1}).json()
+    rest = client.get(DISPUTES, params={"limit": 1, "cursor": first["next"]}).json()
+    assert first["items"] == [
+        {
+            "device": "door2",
+            "epoch": 1,
+            "seq": 1,
+            "member": format_member(member_of(1)),
+            "claim": "00" * 16,
+            "said_at": "2026-03-02T11:00:00Z",
+            "recorded_at": "2026-03-02T11:00:00Z",
+        }
+    ]
+    assert [(item["claim"], rest["next"]) for item in rest["items"]] == [(None, None)]
 
 
 def test_claims_of_a_day_with_their_verdicts(client: Client) -> None:

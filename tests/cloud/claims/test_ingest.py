@@ -24,6 +24,7 @@ from shared.answers import (
     Answer,
     DenyPage,
     EpochIssued,
+    GroupPage,
     KeyPage,
     PolicyPage,
     Receipt,
@@ -280,23 +281,24 @@ def denial(world: World) -> None:
 
 
 def revocation(world: World) -> None:
-    """Another kiosk of the tenant is revoked."""
+    """Another kiosk of the tenant is revoked; the group of its store is told as well."""
     world.add_kiosk("stolen")
     with writing(world.engine) as connection:
         revoke_device(connection, DeviceId("stolen"), NOON)
 
 
 @pytest.mark.parametrize(
-    ("happens", "kind"), [(new_terms, PolicyPage), (denial, DenyPage), (revocation, RevocationPage)]
+    ("happens", "kinds"),
+    [(new_terms, [PolicyPage]), (denial, [DenyPage]), (revocation, [RevocationPage, GroupPage])],
 )
 def test_news_is_brought_at_once_and_once(
-    world: World, cloud: Cloud, happens: Callable[[World], None], kind: type[Answer]
+    world: World, cloud: Cloud, happens: Callable[[World], None], kinds: list[type[Answer]]
 ) -> None:
     online(world, cloud, "door1")
     assert news(cloud) == []
     happens(world)
 
-    assert [type(page) for page in news(cloud)] == [kind]
+    assert [type(page) for page in news(cloud)] == kinds
     assert news(cloud) == []
 
 

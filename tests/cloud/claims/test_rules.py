@@ -1,7 +1,7 @@
 """Every judgement and every reason, as tables over the pure rules."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from cloud.claims.rules import (
     AHEAD_MAX,
+    CARRIED,
     CLOCK_SLACK_MS,
     Claimant,
+    Dispute,
     EpochState,
     Facts,
     Judgement,
@@ -27,18 +29,25 @@ from cloud.claims.rules import (
     Stream,
     Terms,
     TurnAway,
+    is_carried_only,
     iso_day,
     judge,
+    member_named,
     number_fault,
     open_stream,
     size_fault,
     turn_away,
 )
+from cloud.devices.rules import Wrapping
+from cloud.members.rules import Enrolment, FaceProof, SpokenConsent
 from shared.answers import Outcome, Reason
-from shared.business_day import ClockTrust, milliseconds
+from shared.biometrics import Forgetting
+from shared.business_day import ClockTrust, instant_of, milliseconds
+from shared.consent import Purpose
 from shared.envelope import Envelope, EnvelopeFault, Opened, open_envelope
 from shared.ids import CampaignId, ClaimId, DeviceId, MemberId, RuleId, StoreId, TenantId, derive_claim_id
 from shared.policy import POLICY_AGE_MAX, Means, Policy
+from tests.cloud.claims.faces import FIRST, consent, disputed, enrolled, forgotten, sealed_of, wrapped
 from tests.cloud.claims.world import NOON
 from tests.support.kiosk import VirtualKiosk, member_of
 
@@ -465,3 +474,153 @@ def test_nothing_is_asked_for_where_nobody_looked() -> None:
 
     assert heard.contiguous == AHEAD_MAX
     assert heard.missing(5_000_000) == ()
+
+
+# -- faces -------------------------------------------------------------------------------------------------------
+
+
+def effect_of(said: Envelope, **changes: Any) -> object:  # Any: one of the facts
+    """What follows from the fact, which is noted."""
+    judgement = judged(said, **changes)
+    assert isinstance(judgement, Noted)
+    return judgement.effect
+
+
+ERASED = Claimant(member=MEMBER, erased=True)
+HELD_CLOCK, NO_CLOCK = {"trust": ClockTrust.HELD}, {"trust": ClockTrust.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("given", "shift", "header", "expected"),
+    [
+        (True, timedelta(), {}, NOON),
+        (True, timedelta(hours=-9), {}, NOON - timedelta(hours=9)),
+        (True, timedelta(hours=-9), HELD_CLOCK, NOON - timedelta(hours=9)),
+        (True, timedelta(hours=9), {}, NOON),
+        (True, timedelta(), NO_CLOCK, None),
+        (True, timedelta(), {"wall_ms": None}, None),
+        (True, timedelta(), {"wall_ms": 0}, None),
+        (True, timedelta(milliseconds=CLOCK_SLACK_MS + 1), {}, None),
+        (False, timedelta(hours=-9), {}, NOON - timedelta(hours=9)),
+        (False, timedelta(hours=-9), HELD_CLOCK, NOON),
+        (False, timedelta(hours=-9), NO_CLOCK, NOON),
+        (False, timedelta(), {"wall_ms": None}, NOON),
+    ],
+)
+def test_when_a_consent_was_said(given: bool, shift: timedelta, header: dict[str, object], expected: object) -> None:
+    """A consent needs a time that can be believed; a withdrawal is never put back by a clock that may be slow."""
+    said = consent(kiosk(), MEMBER, NOON + shift, given=given, header=header)
+    if expected is None:
+        assert reason_of(said) is Reason.WRONG_DAY
+        return
+    effect = effect_of(said)
+    assert isinstance(effect, SpokenConsent)
+    assert (effect.given, effect.said_at, effect.origin.seq) == (given, expected, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"tenant": "nord"}, Reason.WRONG_TERMS),
+        ({"store": "porto"}, Reason.WRONG_TERMS),
+        ({"purpose": Purpose.MARKETING}, Reason.WRONG_TERMS),
+        ({"language": "xx"}, Reason.WRONG_TERMS),
+        ({"text_version": -1}, Reason.WRONG_TERMS),
+        ({"text_version": 2**53 + 1}, Reason.WRONG_TERMS),
+        ({"means": Means.FACE}, Reason.WRONG_TERMS),
+        ({"means": Means.STAFF}, Reason.WRONG_TERMS),
+    ],
+)
+def test_consent_that_cannot_stand(changes: dict[str, Any], reason: Reason) -> None:  # Any: values of fields
+    assert reason_of(consent(kiosk(), MEMBER, NOON, **changes)) is reason
+
+
+@pytest.mark.parametrize("means", list(Means))
+def test_withdrawal_needs_no_code(means: Means) -> None:
+    assert isinstance(effect_of(consent(kiosk(), MEMBER, NOON, given=False, means=means)), SpokenConsent)
+
+
+def test_whose_face_it_must_be() -> None:
+    for said in (consent(kiosk(), MEMBER), enrolled(kiosk(), MEMBER)):
+        assert reason_of(said, claimant=None) is Reason.UNKNOWN_MEMBER
+        assert reason_of(said, claimant=ERASED) is Reason.UNKNOWN_MEMBER
+    assert effect_of(consent(kiosk(), MEMBER, given=False), claimant=ERASED) is None
+    assert reason_of(forgotten(kiosk(), MEMBER), claimant=None) is Reason.UNKNOWN_MEMBER
+    assert isinstance(effect_of(forgotten(kiosk(), MEMBER), claimant=ERASED), FaceProof)
+    assert reason_of(disputed(kiosk(), MEMBER), claimant=None) is Reason.UNKNOWN_MEMBER
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"), [(NOON - timedelta(days=1), NOON - timedelta(days=1)), (None, instant_of(0))]
+)
+def test_a_template_is_carried_with_its_time(at: datetime | None, expected: datetime) -> None:
+    effect = effect_of(enrolled(kiosk(), MEMBER, at, resealed=True))
+    assert isinstance(effect, Enrolment)
+    assert (effect.sealed, effect.key, effect.member) == (
+        sealed_of(MEMBER, FIRST, DEVICE.encode()).sealed,
+        FIRST,
+        MEMBER,
+    )
+    assert (effect.device, effect.enrolled_at, effect.resealed) == (DEVICE, expected, True)
+
+
+@pytest.mark.parametrize("changes", [{"text_version": 2**60}, {"frames": -1}, {"store": "porto"}])
+def test_template_that_cannot_stand(changes: dict[str, Any]) -> None:  # Any: values of fields
+    assert reason_of(enrolled(kiosk(), MEMBER, NOON, **changes)) is Reason.WRONG_TERMS
+
+
+def test_proof_wrap_and_dispute_go_on_as_they_are() -> None:
+    proof = effect_of(forgotten(kiosk(), MEMBER, why=Forgetting.LAPSED))
+    assert isinstance(proof, FaceProof)
+    assert (proof.member, proof.why, proof.origin.device) == (MEMBER, Forgetting.LAPSED, DEVICE)
+    wrap = effect_of(wrapped(kiosk(), "door2", key=FIRST), claimant=None)
+    assert isinstance(wrap, Wrapping)
+    assert (wrap.device, wrap.key, wrap.previous, wrap.origin.device) == ("door2", FIRST, None, DEVICE)
+    assert wrap.said_at == NOON
+    unknown = kiosk().say(opened(wrapped(kiosk(), "door2")).fact, None, {})  # type: ignore[arg-type]  # it was not erased
+    timeless = effect_of(unknown)
+    assert isinstance(timeless, Wrapping)
+    assert timeless.said_at == NOON
+    dispute = effect_of(disputed(kiosk(), MEMBER, claim=bytes(16)))
+    assert isinstance(dispute, Dispute)
+    assert (dispute.member, dispute.claim, dispute.wall_ms) == (MEMBER, bytes(16), milliseconds(NOON))
+    assert isinstance(effect_of(disputed(kiosk(), MEMBER)), Dispute)
+    assert reason_of(disputed(kiosk(), MEMBER, claim=bytes(15))) is Reason.WRONG_TERMS
+
+
+def test_a_face_is_granted_where_the_policy_has_faces_on() -> None:
+    said = kiosk().claim(MEMBER, NOON, means=Means.FACE)
+    assert reason_of(said) is Reason.WRONG_TERMS
+    with_faces = msgspec.structs.replace(POLICY, faces=True)
+    assert reason_of(said, terms=Terms(policy=with_faces, superseded_ms=None)) is None
+
+
+def test_only_a_withdrawal_is_followed_in_quarantine() -> None:
+    quarantined = {"epoch": EpochState.QUARANTINED}
+    withdrawn = judged(consent(kiosk(), MEMBER, given=False), **quarantined)
+    assert isinstance(withdrawn, Quarantine)
+    assert isinstance(withdrawn.effect, SpokenConsent)
+    for said, changes in (
+        (consent(kiosk(), MEMBER), quarantined),
+        (enrolled(kiosk(), MEMBER), quarantined),
+        (consent(kiosk(), MEMBER, given=False), quarantined | {"claimant": None}),
+        (consent(kiosk(), MEMBER, given=False), quarantined | {"claimant": ERASED}),
+    ):
+        assert judged(said, **changes) == Quarantine(reason=Reason.EPOCH_QUARANTINED)
+
+
+def test_whom_a_fact_names_and_what_is_only_carried() -> None:
+    facts = {
+        "consent": consent(kiosk(), MEMBER),
+        "template": enrolled(kiosk(), MEMBER),
+        "forgotten": forgotten(kiosk(), MEMBER),
+        "disputed": disputed(kiosk(), MEMBER),
+        "visit": kiosk().visit(MEMBER),
+        "claim": kiosk().claim(MEMBER, NOON),
+        "clock": kiosk().clock_step(NOON),
+        "secret": wrapped(kiosk(), "door2"),
+    }
+    read = {name: opened(said).fact for name, said in facts.items()}
+    assert {name for name, fact in read.items() if member_named(fact) == MEMBER} == facts.keys() - {"clock", "secret"}
+    assert {name for name, fact in read.items() if is_carried_only(fact)} == {"template", "secret"} == CARRIED
+    assert member_named(None) is None

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from typer.testing import CliRunner, Result
 
 from cloud.app import compose
@@ -16,8 +16,8 @@ from cloud.catalogue.rules import Merchant, Programme, Store
 from cloud.cli.place import NotThere, Place, Tools
 from cloud.cli.setup import LOCAL_NAMES, make_installation
 from cloud.config import read_config
-from cloud.devices.actions import claim_device
-from cloud.devices.rules import DeviceRefusal
+from cloud.devices.actions import claim_device, confirm_device, keep_wraps
+from cloud.devices.rules import DeviceRefusal, Wrapping
 from cloud.errors import CloudError
 from cloud.kit.auth import authenticate
 from cloud.kit.database import open_engine, reading, writing
@@ -25,7 +25,17 @@ from cloud.kit.keyring import KeyringRefused
 from cloud.kit.snapshot import SnapshotFailed
 from cloud.ledger.actions import post
 from cloud.ledger.rules import mint
-from shared.ids import CampaignId, StoreId, TenantId
+from cloud.members.actions import (
+    Joining,
+    join,
+    keep_templates,
+    note_templates_told,
+    set_biometric,
+    set_template_key,
+)
+from cloud.members.rules import Channel, ConsentWords, Enrolment, Language, Origin
+from shared.consent import DataLevel
+from shared.ids import CampaignId, DeviceId, MemberId, StoreId, TenantId
 from shared.points import Points
 from shared.provisioning import parse_code
 from tests.cloud.devices.conftest import counting_random
@@ -102,6 +112,38 @@ def claim(place: Place, run: Run, kiosk: Kiosk) -> str:
     return claimed.device.id
 
 
+def keep_a_template(connection: Connection) -> None:
+    """A member who consented and whose face was learnt at the store."""
+    words = ConsentWords(text_version=1, language=Language.ENGLISH, channel=Channel.PAGE)
+    nord, id = TenantId("nord"), MemberId(bytes(10))
+    joining = Joining(
+        tenant=nord,
+        programme="club",
+        store=None,
+        nickname=None,
+        language=Language.ENGLISH,
+        level=DataLevel.PSEUDONYM,
+        words=words,
+    )
+    join(connection, joining, id=id, secret_digest=bytes(32), now=NOW)
+    set_biometric(connection, nord, id, given=True, words=words, now=NOW)
+    learnt = Enrolment(
+        tenant=nord,
+        store=StoreId("milano-1"),
+        member=id,
+        key=b"k" * 8,
+        embedder=bytes(8),
+        sealed=b"SEALED" * 40,
+        text_version=1,
+        device=DeviceId("door1"),
+        frames=5,
+        resealed=False,
+        enrolled_at=NOW,
+    )
+    set_template_key(connection, StoreId("milano-1"), b"k" * 8, NOW)
+    keep_templates(connection, [learnt], NOW)
+
+
 def mint_points(place: Place) -> None:
     """An entry in the ledger."""
     draft = mint(
@@ -173,6 +215,34 @@ def test_a_kiosk_is_brought_in_and_shut_out(place: Place, run: Run) -> None:
         run("devices", "revoke", "nobody")
 
 
+def test_the_group_of_a_store_is_shown(place: Place, run: Run) -> None:
+    add_store(place)
+    kiosk = Kiosk()
+    id = DeviceId(claim(place, run, kiosk))
+    with place.open_database() as engine, writing(engine) as connection:
+        confirm_device(connection, place.open_keyring(), id, kiosk.fingerprint, NOW)
+    assert "secret not made yet, 0 sealed templates" in run("devices", "group", "milano-1").stdout
+    wrapping = Wrapping(
+        store=StoreId("milano-1"),
+        key=b"k" * 8,
+        previous=None,
+        device=id,
+        sealed=b"wrapped",
+        said_at=NOW,
+        origin=Origin(device=id, epoch=1, seq=1),
+    )
+    with place.open_database() as engine, writing(engine) as connection:
+        keep_wraps(connection, [wrapping], NOW)
+        note_templates_told(connection, StoreId("milano-1"), id, version=0, whole=True, now=NOW)
+    shown = run("devices", "group", "milano-1").stdout
+    assert f"secret {(b'k' * 8).hex()}, 0 sealed templates" in shown
+    assert f"{id}  has the secret    told {NOW:%F %R}" in shown
+    group = json.loads(run("devices", "group", "milano-1", "--json").stdout)
+    assert (group["key"], group["kiosks"][0]["has_secret"]) == ((b"k" * 8).hex(), True)
+    with pytest.raises(NotThere, match="no such store"):
+        run("devices", "group", "nowhere")
+
+
 def test_a_code_is_for_a_store(place: Place, run: Run) -> None:
     add_store(place)
     assert parse_code(run("claim-code", "--store", "milano-1").stdout.splitlines()[0]) is not None
@@ -192,6 +262,16 @@ def test_verify_lists_what_is_broken(place: Place, run: Run) -> None:
     broken = run("verify")
     assert broken.exit_code == 1
     assert broken.stdout.startswith("L6: an account holds what its postings sum to: nord")
+
+
+def test_verify_looks_at_faces_too(place: Place, run: Run) -> None:
+    add_store(place)
+    with place.open_database() as engine, writing(engine) as connection:
+        keep_a_template(connection)
+        connection.execute(text("UPDATE member SET face_text = NULL"))
+    broken = run("verify")
+    assert broken.exit_code == 1
+    assert broken.stdout.startswith("F1: the biometric consent in force is what the history says: nord, member ")
 
 
 # -- documents ---------------------------------------------------------------------------------------------------
@@ -224,6 +304,24 @@ def test_a_backup_comes_back_elsewhere(place: Place, run: Run, tmp_path: Path) -
     with other.open_database() as engine, reading(engine) as connection:
         assert connection.execute(text("SELECT count(*) FROM journal_entry")).scalar() == 1
     assert (other.broker / "access.acl").exists()
+
+
+def test_a_backup_has_no_face_and_a_restore_asks_everybody_again(place: Place, run: Run, tmp_path: Path) -> None:
+    add_store(place)
+    with place.open_database() as engine, writing(engine) as connection:
+        keep_a_template(connection)
+    run("backup", str(tmp_path / "copy"))
+    assert b"SEALED" not in (tmp_path / "copy" / "doorstep.db").read_bytes()
+    other = elsewhere(place)
+    said = runner(other)("restore", str(tmp_path / "copy")).stdout
+    assert "the ledger is sound\nno face is known" in said
+    with other.open_database() as engine, reading(engine) as connection:
+        assert connection.execute(text("SELECT face_text FROM member")).scalars().all() == [None]
+        assert connection.execute(text("SELECT count(*) FROM sealed_template")).scalar() == 0
+        head = connection.execute(text("SELECT version, floor, key FROM template_head")).one()
+    assert head.version == head.floor > 10**8
+    assert head.key is None
+    assert runner(other)("verify").exit_code == 0
 
 
 def test_nothing_is_overwritten(place: Place, run: Run, tmp_path: Path) -> None:

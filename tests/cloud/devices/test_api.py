@@ -9,13 +9,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from cloud.devices.actions import keep_wraps
 from cloud.devices.api import POLLS_MAX, router
 from cloud.devices.queries import newest_certificate
-from cloud.devices.rules import ATTEMPTS_MAX, CODE_LIFE
+from cloud.devices.rules import ATTEMPTS_MAX, CODE_LIFE, Wrapping
 from cloud.kit.auth import Scope
-from cloud.kit.database import reading
+from cloud.kit.database import reading, writing
 from cloud.kit.services import Services
-from shared.ids import DeviceId
+from cloud.members.actions import keep_face_proofs, note_templates_told
+from cloud.members.rules import FaceProof, Origin
+from shared.biometrics import Forgetting
+from shared.ids import DeviceId, MemberId, StoreId, TenantId
 from shared.provisioning import ca_has_pin, parse_code
 from tests.cloud.devices.conftest import NOW, Registry
 from tests.cloud.devices.kiosk import Kiosk
@@ -250,6 +254,43 @@ def test_devices_in_pages(cloud: Cloud, admin: dict[str, str]) -> None:
     one = cloud.client.get(f"/v1/devices/{ids[0]}", headers=admin).json()
     assert one == first["items"][0]
     assert (one["standing"], one["online"], one["waiting"]) == ("active", None, None)
+
+
+def test_the_group_of_a_store(cloud: Cloud, registry: Registry, admin: dict[str, str]) -> None:
+    ids = sorted(registry.certified(Kiosk()) for _ in range(2))
+    path = "/v1/stores/milano-1/group"
+    fresh = cloud.client.get(path, headers=admin).json()
+    assert (fresh["key"], fresh["templates"], fresh["proofs"]) == (None, 0, [])
+    wrapping = Wrapping(
+        store=StoreId("milano-1"),
+        key=b"k" * 8,
+        previous=None,
+        device=ids[0],
+        sealed=b"wrapped",
+        said_at=NOW,
+        origin=Origin(device=ids[0], epoch=1, seq=1),
+    )
+    proof = FaceProof(
+        tenant=TenantId("nord"),
+        store=StoreId("milano-1"),
+        member=MemberId(bytes(10)),
+        why=Forgetting.WITHDRAWN,
+        origin=Origin(device=ids[1], epoch=1, seq=1),
+    )
+    with writing(registry.engine) as connection:
+        keep_wraps(connection, [wrapping], NOW)
+        keep_face_proofs(connection, [proof], NOW)
+        note_templates_told(connection, StoreId("milano-1"), ids[1], version=0, whole=True, now=NOW)
+    shown = cloud.client.get(path, headers=admin).json()
+    assert (shown["key"], shown["made_by"], shown["version"]) == ((b"k" * 8).hex(), ids[0], fresh["version"] + 1)
+    assert shown["kiosks"] == [
+        {"id": ids[0], "has_secret": True, "told_at": None},
+        {"id": ids[1], "has_secret": False, "told_at": "2026-03-01T12:00:00Z"},
+    ]
+    assert shown["proofs"] == [{"kiosk": ids[1], "why": "withdrawn", "recorded_at": "2026-03-01T12:00:00Z"}]
+    stranger = bearer(registry.engine, Scope.ADMIN, tenant="sud", number=3)
+    assert problem(cloud.client.get(path, headers=stranger)) == (404, "not-found")
+    assert problem(cloud.client.get("/v1/stores/nowhere/group", headers=admin)) == (404, "not-found")
 
 
 def test_scopes_and_tenants(cloud: Cloud, registry: Registry) -> None:

@@ -23,17 +23,23 @@ from cloud.members.tables import member
 from edge.core.feeds import HeldFeed, PageVerdict, judge_page
 from shared.answers import (
     PAGE_ENTRIES_MAX,
+    AllotmentIssued,
     Answer,
     DenyPage,
     EpochIssued,
     FeedName,
+    GroupPage,
     KeyPage,
     Page,
     PolicyPage,
+    Receipt,
     RevocationPage,
     RosterPage,
+    TemplatePage,
+    TimeTold,
     name_of,
 )
+from shared.biometrics import SealedTemplate
 from shared.business_day import milliseconds
 from shared.consent import DataLevel
 from shared.envelope import MESSAGE_BYTES_MAX, DeviceState, FeedVersions, TimeAsked
@@ -61,6 +67,9 @@ class Reader:
     members: set[bytes] = field(default_factory=set)
     denied: set[bytes] = field(default_factory=set)
     revoked: set[str] = field(default_factory=set)
+    group: GroupPage | None = None
+    templates: dict[bytes, SealedTemplate] = field(default_factory=dict)
+    leased_ms: int = 0
 
     def state(self, *, online: bool = True, session: int | None = None) -> DeviceState:
         """What it says of itself."""
@@ -98,10 +107,10 @@ class Reader:
             case EpochIssued():
                 assert answer.database == self.database
                 self.epoch = answer.epoch
-            case KeyPage() | PolicyPage() | DenyPage() | RevocationPage() | RosterPage():
-                self._apply(answer)
-            case _:
+            case EpochIssued() | AllotmentIssued() | Receipt() | TimeTold():
                 raise AssertionError(answer)
+            case _:
+                self._apply(answer)
 
     def _apply(self, page: Page) -> None:
         name = name_of(page)
@@ -114,6 +123,21 @@ class Reader:
             self.denied |= {entry.member for entry in page.entries}
         if isinstance(page, RevocationPage):
             self.revoked |= {entry.device for entry in page.entries}
+        if isinstance(page, GroupPage):
+            self.group = page
+        if isinstance(page, TemplatePage):
+            self._apply_templates(page)
+
+    def _apply_templates(self, page: TemplatePage) -> None:
+        if page.reset:
+            self.templates.clear()
+        for entry in page.entries:
+            if entry.template is None:
+                self.templates.pop(entry.member, None)
+            else:
+                self.templates[entry.member] = entry.template
+        if not page.more:
+            self.leased_ms = page.issued_ms
 
 
 @pytest.fixture
@@ -162,11 +186,7 @@ def add_members(engine: Engine, numbers: range, now: datetime = NOW) -> list[Mem
 
 def pages(answers: Sequence[Answer]) -> list[FeedName]:
     """The feeds of the pages among the answers, in their order."""
-    return [
-        name_of(answer)
-        for answer in answers
-        if isinstance(answer, KeyPage | PolicyPage | DenyPage | RevocationPage | RosterPage)
-    ]
+    return [name_of(answer) for answer in answers if isinstance(answer, Page)]
 
 
 def test_a_new_kiosk_is_told_everything_in_order(reader: Reader) -> None:
@@ -182,8 +202,8 @@ def test_a_new_kiosk_is_told_everything_in_order(reader: Reader) -> None:
 def test_a_kiosk_that_knows_all_has_its_ages_renewed(reader: Reader) -> None:
     reader.catch_up(NOW)
     answers = reader.ask(NOW + timedelta(days=1))
-    assert pages(answers) == [FeedName.POLICY, FeedName.DENY, FeedName.REVOCATIONS, FeedName.ROSTER]
-    assert len(answers) == 4, "the epoch is known"
+    assert pages(answers) == [name for name in FeedName if name is not FeedName.KEYS]
+    assert len(answers) == 6, "the epoch is known"
     fresh = milliseconds(NOW + timedelta(days=1))
     assert {held.issued_ms for name, held in reader.held.items() if name is not FeedName.KEYS} == {fresh}
     policy = answers[0]
@@ -289,7 +309,7 @@ def test_a_database_that_was_brought_back_is_believed_again(reader: Reader, regi
     with writing(reader.engine) as connection:
         revoke_device(connection, other, NOW)
     reader.catch_up(NOW)
-    for name in (FeedName.POLICY, FeedName.DENY, FeedName.ROSTER, FeedName.REVOCATIONS):
+    for name in set(FeedName) - {FeedName.KEYS}:
         reader.held[name] = HeldFeed(version=reader.held[name].version + 50, issued_ms=milliseconds(NOW))
     assert reader.ask(NOW) == ()
     later = NOW + timedelta(days=1)

@@ -5,13 +5,17 @@ import pkgutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, text
 
 import cloud
-from cloud.kit.database import metadata, open_engine, reading
-from cloud.kit.upgrade import upgrade
+from cloud.kit.database import metadata, open_engine, reading, writing
+from cloud.kit.upgrade import script_config, upgrade
+from cloud.members.queries import consents_of
+from cloud.members.verify import verify_faces
+from shared.ids import MemberId, TenantId
 from tests.support.postgres import PostgresServer
 
 
@@ -60,3 +64,40 @@ def _upgraded(url: str) -> Engine:
     engine = open_engine(url)
     upgrade(engine)
     return engine
+
+
+def test_members_of_the_version_before_are_there_after_the_upgrade(
+    request: pytest.FixtureRequest, database_url: str
+) -> None:
+    """What migration 0008 adds is empty for them: nobody has consented to anything by an upgrade."""
+    if database_url.startswith("sqlite"):
+        url = database_url.replace(".db", "-older.db")
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        server.execute("DROP DATABASE IF EXISTS older WITH (FORCE)")
+        server.execute("CREATE DATABASE older")
+        url = server.url("older")
+    engine = open_engine(url)
+    with writing(engine) as connection:
+        command.upgrade(script_config(connection), "0007")
+        connection.execute(
+            text(
+                "INSERT INTO member (tenant, id, programme, language, level, joined_at, card_serial, serial_floor,"
+                " phones_denied) VALUES ('t', :id, 'p', 'it', 1, 0, 0, 0, 0)"
+            ),
+            {"id": bytes(10)},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO member_consent (tenant, member, number, purpose, level, given, text_version, language,"
+                " channel, recorded_at) VALUES ('t', :id, 1, 'programme', 1, 1, 1, 'it', 'page', 7)"
+            ),
+            {"id": bytes(10)},
+        )
+    upgrade(engine)
+    with reading(engine) as connection:
+        assert connection.execute(text("SELECT face_text FROM member")).scalars().all() == [None]
+        (line,) = consents_of(connection, TenantId("t"), MemberId(bytes(10)))
+        assert (line.said_at, line.origin) == (line.recorded_at, None)
+        assert verify_faces(connection) == ()
+    engine.dispose()

@@ -96,3 +96,28 @@ def test_a_copy_is_one_file(engine: Engine, database_url: str, tmp_path: Path) -
     if database_url.startswith("sqlite"):
         shutil.copyfile(tmp_path / "copy", tmp_path / "moved.db")
         assert _tokens(f"sqlite:///{tmp_path / 'moved.db'}") == 1
+
+
+def test_a_copy_leaves_out_what_may_be_in_none(
+    engine: Engine, database_url: str, empty_url: str, tmp_path: Path
+) -> None:
+    with writing(engine) as connection:
+        connection.execute(text("INSERT INTO template_head (store, version, floor) VALUES ('kept', 1, 0)"))
+        connection.execute(
+            text(
+                "INSERT INTO template_waiting (member, store, key, tenant, embedder, sealed, text_version, device,"
+                " frames, resealed, enrolled_at, recorded_at)"
+                " VALUES (:id, 'kept', :id, 't', :id, :sealed, 1, 'd', 1, 0, 0, 0)"
+            ),
+            {"id": b"i" * 8, "sealed": b"SEALED" * 40},
+        )
+    copy = tmp_path / file_name(database_url)
+    save(database_url, copy, without=["template_waiting"])
+
+    assert b"SEALED" not in copy.read_bytes()
+    bring_back(empty_url, copy)
+    restored = open_engine(empty_url)
+    with reading(restored) as connection:
+        assert connection.execute(text("SELECT count(*) FROM template_waiting")).scalar() == 0
+        assert connection.execute(text("SELECT store FROM template_head")).scalars().all() == ["kept"]
+    restored.dispose()

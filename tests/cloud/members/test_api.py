@@ -18,10 +18,12 @@ from cloud.kit.keyring import Keyring, create_keyring
 from cloud.kit.pagination import encode_cursor
 from cloud.kit.services import Services
 from cloud.kit.tables import idempotency_key
+from cloud.members.actions import keep_face_proofs, keep_templates, note_templates_told, set_template_key
 from cloud.members.api import router
-from cloud.members.rules import CARD_SERIAL_MAX, JOIN_BURST
+from cloud.members.rules import CARD_SERIAL_MAX, JOIN_BURST, Enrolment, FaceProof, Origin
 from cloud.members.tables import member, member_bearer
-from shared.ids import TenantId
+from shared.biometrics import Forgetting
+from shared.ids import DeviceId, MemberId, TenantId, parse_member
 from shared.tokens import Card, parse_token, show_phone_code, step_of, verify_token
 from tests.cloud.members.conftest import CENTRO, NOON, PROGRAMME, TENANT, Town
 from tests.cloud.service import create_client
@@ -123,6 +125,8 @@ def test_joining_needs_no_personal_data(counter: Counter) -> None:
         "card": None,
         "phones_denied": False,
         "text_version": 1,
+        "biometric": False,
+        "biometric_text_version": 1,
         "server_ms": 1772452800000,
     }
 
@@ -250,6 +254,9 @@ def test_a_consent_is_answered_with_its_receipt(counter: Counter) -> None:
         "language": "it",
         "channel": "page",
         "recorded_at": "2026-03-02T12:00:00Z",
+        "said_at": "2026-03-02T12:00:00Z",
+        "kiosk": None,
+        "envelope": None,
     }
     assert counter.client.get("/v1/members/me", headers=me).json()["marketing"] is True
     counter.client.post("/v1/members/me/consents", json={**body, "given": False}, headers=me)
@@ -259,7 +266,8 @@ def test_a_consent_is_answered_with_its_receipt(counter: Counter) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"purpose": "biometric"}, (422, "invalid-request")),
+        ({"purpose": "biometric", "text_version": 2}, (409, "text-outdated")),
+        ({"purpose": "face"}, (422, "invalid-request")),
         ({"purpose": "programme"}, (422, "invalid-request")),
         ({"text_version": 2}, (409, "text-outdated")),
         ({"given": "yes"}, (422, "invalid-request")),
@@ -270,6 +278,80 @@ def test_a_consent_that_is_not_offered_is_refused(
 ) -> None:
     body = {"purpose": "marketing", "given": True, "text_version": 1, "language": "en", **change}
     assert _problem(counter.client.post("/v1/members/me/consents", json=body, headers=counter.join())) == problem
+
+
+FACE = {"purpose": "biometric", "given": True, "text_version": 1, "language": "it"}
+
+
+def enrol(counter: Counter, me: dict[str, str], *, at: datetime) -> MemberId:
+    """The member's face is learnt at a kiosk of the store in the centre and told to another; who they are."""
+    id = parse_member(counter.client.get("/v1/members/me", headers=me).json()["member"])
+    assert id is not None
+    learnt = Enrolment(
+        tenant=TENANT,
+        store=CENTRO,
+        member=id,
+        key=b"k" * 8,
+        embedder=bytes(8),
+        sealed=b"sealed",
+        text_version=1,
+        device=DeviceId("door1"),
+        frames=5,
+        resealed=False,
+        enrolled_at=at,
+    )
+    with writing(counter.town.engine) as connection:
+        set_template_key(connection, CENTRO, b"k" * 8, at)
+        keep_templates(connection, [learnt], at)
+        note_templates_told(connection, CENTRO, DeviceId("door2"), version=1, whole=True, now=at)
+    return id
+
+
+def test_a_face_is_known_where_it_was_learnt_and_its_deletion_is_proved(counter: Counter) -> None:
+    me = counter.join()
+    assert counter.client.get("/v1/members/me/face", headers=me).json() == {
+        "consent": None,
+        "text_version": 1,
+        "stores": [],
+        "deletions": [],
+    }
+    given = counter.client.post("/v1/members/me/consents", json=FACE, headers=me)
+    assert (given.status_code, given.json()["purpose"], given.json()["given"]) == (201, "biometric", True)
+    assert counter.client.get("/v1/members/me", headers=me).json()["biometric"] is True
+    counter.now = NOON + timedelta(hours=1)
+    id = enrol(counter, me, at=counter.now)
+    known = counter.client.get("/v1/members/me/face", headers=me).json()
+    assert known["stores"] == [{"store": "centro", "store_name": "Centro", "since": "2026-03-02T13:00:00Z"}]
+    counter.now = NOON + timedelta(hours=2)
+    withdrawn = {**FACE, "given": False, "text_version": 0}
+    assert counter.client.post("/v1/members/me/consents", json=withdrawn, headers=me).status_code == 201
+    origin = Origin(device=DeviceId("door2"), epoch=1, seq=9)
+    proof = FaceProof(tenant=TENANT, store=CENTRO, member=id, why=Forgetting.WITHDRAWN, origin=origin)
+    with writing(counter.town.engine) as connection:
+        keep_face_proofs(connection, [proof, proof], NOON + timedelta(hours=3))
+
+    waiting = {
+        "store": "centro",
+        "store_name": "Centro",
+        "kiosk": "door1",
+        "asked_at": "2026-03-02T14:00:00Z",
+        "deleted_at": None,
+        "latest_at": "2026-04-01T13:00:00Z",
+    }
+    assert counter.client.get("/v1/members/me/face", headers=me).json() == {
+        "consent": None,
+        "text_version": 1,
+        "stores": [],
+        "deletions": [waiting, {**waiting, "kiosk": "door2", "deleted_at": "2026-03-02T15:00:00Z"}],
+    }
+
+
+def test_leaving_answers_with_the_receipt_of_leaving(counter: Counter) -> None:
+    """It withdraws the biometric consent, too, which has a line of its own."""
+    me = counter.join()
+    counter.client.post("/v1/members/me/consents", json=FACE, headers=me)
+    body = {"purpose": "programme", "given": False, "text_version": 1, "language": "en"}
+    assert counter.client.post("/v1/members/me/consents", json=body, headers=me).json()["purpose"] == "programme"
 
 
 def test_leaving_ends_the_secret_at_once(counter: Counter) -> None:

@@ -9,17 +9,33 @@ from hypothesis import strategies as st
 from cloud.members.rules import (
     NICKNAME_LENGTH_MAX,
     PHONES_MAX,
+    Channel,
+    ConsentRecord,
+    ConsentWords,
+    Enrolment,
+    FaceConsent,
+    FaceDeletion,
+    HeldTemplate,
     JoinLimiter,
+    Language,
     NicknameFault,
     Phone,
     PhoneRefusal,
+    RecordedProof,
+    TemplateFate,
     cut_feed,
     day_number,
+    deleted_at,
+    face_consent,
     network_of,
     nickname_fault,
     phone_refusal,
+    template_fate,
     tidy_nickname,
 )
+from shared.biometrics import Forgetting
+from shared.consent import DataLevel, Purpose
+from shared.ids import DeviceId, MemberId, StoreId, TenantId
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TODAY = day_number(NOON)
@@ -147,3 +163,126 @@ def test_only_so_many_addresses_are_remembered() -> None:
 )
 def test_a_household_counts_as_one_address(one: str, other: str, same: bool) -> None:
     assert (network_of(one) == network_of(other)) is same
+
+
+# -- faces -------------------------------------------------------------------------------------------------------
+
+
+def hours(count: float) -> datetime:
+    """So long after noon."""
+    return NOON + timedelta(hours=count)
+
+
+def said(number: int, given: bool, at: float, *, purpose: Purpose = Purpose.BIOMETRIC, text: int = 1) -> ConsentRecord:
+    """A line of the history, recorded a day after it was said."""
+    words = ConsentWords(text_version=text, language=Language.ITALIAN, channel=Channel.KIOSK)
+    return ConsentRecord(
+        number=number,
+        purpose=purpose,
+        level=DataLevel.PSEUDONYM,
+        given=given,
+        words=words,
+        recorded_at=hours(at + 24),
+        said_at=hours(at),
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([], FaceConsent()),
+        ([said(1, True, 0, purpose=Purpose.PROGRAMME), said(2, True, 0, purpose=Purpose.MARKETING)], FaceConsent()),
+        ([said(1, True, 0, text=3)], FaceConsent(text_version=3)),
+        ([said(1, True, 0), said(2, False, 1)], FaceConsent(withdrawn_at=hours(1))),
+        ([said(1, False, 1), said(2, True, 0)], FaceConsent(withdrawn_at=hours(1))),
+        ([said(1, False, 0), said(2, True, 1)], FaceConsent(text_version=1, withdrawn_at=hours(0))),
+        ([said(1, True, 0), said(2, False, 0)], FaceConsent(withdrawn_at=hours(0))),
+        ([said(1, False, 0), said(2, True, 0)], FaceConsent(withdrawn_at=hours(0))),
+        ([said(1, True, 0, text=1), said(2, True, 0, text=2)], FaceConsent(text_version=2)),
+        ([said(1, False, 3), said(2, False, 1), said(3, True, 4)], FaceConsent(text_version=1, withdrawn_at=hours(3))),
+    ],
+)
+def test_what_was_said_last_is_in_force(records: list[ConsentRecord], expected: FaceConsent) -> None:
+    assert face_consent(records) == expected
+    assert face_consent(records[::-1]) == expected
+
+
+def enrolment(at: float = 1, *, key: bytes = KEY, text: int = 1, resealed: bool = False) -> Enrolment:
+    """A template of the member."""
+    return Enrolment(
+        tenant=TenantId("rossi"),
+        store=StoreId("centro"),
+        member=MemberId(bytes(10)),
+        key=key,
+        embedder=bytes(8),
+        sealed=bytes(289),
+        text_version=text,
+        device=DeviceId("door1"),
+        frames=5,
+        resealed=resealed,
+        enrolled_at=hours(at),
+    )
+
+
+GIVEN, OTHER = FaceConsent(text_version=1), b"o" * 32
+AGAIN = FaceConsent(text_version=1, withdrawn_at=hours(1))
+
+
+@pytest.mark.parametrize(
+    ("one", "consent", "holds", "held", "fate"),
+    [
+        (enrolment(), GIVEN, HeldTemplate.NONE, None, TemplateFate.KEEP),
+        (enrolment(), GIVEN, HeldTemplate.REMOVED, None, TemplateFate.KEEP),
+        (enrolment(), FaceConsent(), HeldTemplate.NONE, None, TemplateFate.WAIT),
+        (enrolment(text=2), GIVEN, HeldTemplate.NONE, None, TemplateFate.WAIT),
+        (enrolment(key=OTHER), GIVEN, HeldTemplate.NONE, None, TemplateFate.WAIT),
+        (enrolment(1), AGAIN, HeldTemplate.NONE, None, TemplateFate.FORGET),
+        (enrolment(1), AGAIN, HeldTemplate.KEPT, enrolment(2), TemplateFate.IGNORE),
+        (enrolment(1.5), AGAIN, HeldTemplate.REMOVED, None, TemplateFate.KEEP),
+        (enrolment(1), FaceConsent(withdrawn_at=hours(2)), HeldTemplate.REMOVED, None, TemplateFate.FORGET),
+        (enrolment(3, resealed=True), AGAIN, HeldTemplate.REMOVED, None, TemplateFate.FORGET),
+        (enrolment(3, resealed=True), GIVEN, HeldTemplate.NONE, None, TemplateFate.KEEP),
+        (enrolment(3, resealed=True), GIVEN, HeldTemplate.KEPT, enrolment(2, key=OTHER), TemplateFate.KEEP),
+        (enrolment(3, resealed=True), GIVEN, HeldTemplate.KEPT, enrolment(2), TemplateFate.IGNORE),
+        (enrolment(1), GIVEN, HeldTemplate.KEPT, enrolment(2, resealed=True), TemplateFate.KEEP),
+        (enrolment(1), GIVEN, HeldTemplate.KEPT, enrolment(2), TemplateFate.IGNORE),
+        (enrolment(2), GIVEN, HeldTemplate.KEPT, enrolment(2), TemplateFate.KEEP),
+        (enrolment(3), GIVEN, HeldTemplate.KEPT, enrolment(2), TemplateFate.KEEP),
+    ],
+)
+def test_what_becomes_of_a_template(
+    one: Enrolment, consent: FaceConsent, holds: HeldTemplate, held: Enrolment | None, fate: TemplateFate
+) -> None:
+    assert template_fate(one, consent, key=KEY, holds=holds, held=held) is fate
+
+
+def test_without_a_secret_every_template_waits() -> None:
+    assert template_fate(enrolment(), GIVEN, key=None, holds=HeldTemplate.NONE, held=None) is TemplateFate.WAIT
+
+
+@pytest.mark.parametrize(
+    ("why", "at", "device", "store", "counts"),
+    [
+        (Forgetting.WITHDRAWN, 2, "door1", "centro", True),
+        (Forgetting.WITHDRAWN, 1, "door1", "centro", True),
+        (Forgetting.WITHDRAWN, 0.5, "door1", "centro", True),
+        (Forgetting.WITHDRAWN, -1, "door1", "centro", False),
+        (Forgetting.LAPSED, 1, "door1", "centro", True),
+        (Forgetting.LAPSED, 0.5, "door1", "centro", False),
+        (Forgetting.RESTORED, 2, "door1", "centro", True),
+        (Forgetting.REPLACED, 0.5, "door1", "centro", False),
+        (Forgetting.WITHDRAWN, 2, "door2", "centro", False),
+        (Forgetting.WITHDRAWN, 2, "door1", "porto", False),
+    ],
+)
+def test_which_proof_is_of_this_deletion(why: Forgetting, at: float, device: str, store: str, counts: bool) -> None:
+    deletion = FaceDeletion(
+        store=StoreId("centro"), device=DeviceId("door1"), asked_at=hours(1), stored_at=hours(0), ends_at=hours(720)
+    )
+    proof = RecordedProof(device=DeviceId(device), store=StoreId(store), why=why, recorded_at=hours(at))
+    later = RecordedProof(
+        device=DeviceId("door1"), store=StoreId("centro"), why=Forgetting.LAPSED, recorded_at=hours(9)
+    )
+    assert deleted_at(deletion, [proof]) == (hours(at) if counts else None)
+    assert deleted_at(deletion, [later, proof]) == (hours(at) if counts else hours(9))
+    assert deleted_at(deletion, []) is None

@@ -9,6 +9,7 @@ from edge.core.group_steps import (
     GroupStep,
     GroupView,
     MakeSecret,
+    NameSecret,
     ReplaceSecret,
     TakeWrap,
     next_step,
@@ -35,7 +36,9 @@ NEW = replace(IN, held=None, listed=(), key=None, kiosks=("b",), wrap=None)
         (IN, None),
         (NEW, MakeSecret()),
         (replace(NEW, wanted=False), None),
-        (replace(NEW, held=KEY), None),  # told, and the cloud has not read it
+        (replace(NEW, held=KEY, outdated=True), None),  # told, and the cloud has not read it
+        (replace(NEW, held=KEY), NameSecret()),  # the cloud was restored from a copy
+        (replace(NEW, held=KEY, wanted=False), None),
         (replace(NEW, kiosks=("a", "b")), None),
         (replace(NEW, kiosks=("a", "b"), heard_ns=RANK_WAIT_NS - 1), None),
         (replace(NEW, kiosks=("a", "b"), heard_ns=RANK_WAIT_NS), MakeSecret()),

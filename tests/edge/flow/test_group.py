@@ -236,6 +236,16 @@ def test_the_clouds_word_from_before_our_change_changes_nothing(tmp_path: Path) 
     assert kiosk.eyes.last(WrapTold) == WrapTold(key=b"group--3", sealed=b"newer")
 
 
+def test_a_cloud_that_forgot_the_secrets_name_is_told_it_once(kiosk: Kiosk) -> None:
+    tell_group(kiosk, None, DEVICE, OTHER, version=7)
+    (fact,) = wrapped(kiosk)
+    assert (fact.key, fact.previous, fact.wrap) == (GROUP, None, Wrap(device=DEVICE, sealed=b""))
+    kiosk.agent.tick()
+    settle(kiosk)
+    kiosk.agent.tick()
+    assert len(wrapped(kiosk)) == 1
+
+
 # --- a new kiosk ------------------------------------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ def measured(picture: Picture) -> Quality:
         (replace(GOOD, turn=0.36), QualityFault.TURNED),
         (replace(GOOD, tilt=0.39), QualityFault.TURNED),
         (replace(GOOD, tilt=0.76), QualityFault.TURNED),
-        (replace(GOOD, grey=39), QualityFault.LIGHT),
+        (replace(GOOD, grey=23), QualityFault.LIGHT),
         (replace(GOOD, grey=211), QualityFault.LIGHT),
         (replace(GOOD, lost_share=0.41), QualityFault.LIGHT),
         (replace(GOOD, sharpness=0.029), QualityFault.BLURRED),

@@ -122,11 +122,12 @@ def test_who_is_not_on_the_mark_or_not_clear_is_never_compared(scene: Scene) -> 
     assert seen(play(watcher(), scene, 30)) == []
 
 
-def test_only_who_is_most_clearly_meant_is_compared_and_then_whoever_takes_that_place() -> None:
+def test_only_who_is_most_clearly_meant_is_compared_and_once_settled_whoever_stands_beside_them() -> None:
     watching = watcher()
-    first = seen(play(watching, ann_before_bob, 30))
+    first = seen(play(watching, ann_before_bob, 20))
     assert {best(event) for _, event in first} == {member(0)}
-    later = seen(play(watching, stands(bob(160), 840, 260), 40, first=30))
+    watching.settle(first[0][1].track)
+    later = seen(play(watching, ann_before_bob, 30, first=20))
     assert {best(event) for _, event in later} == {member(1)}
     assert {event.track for _, event in first}.isdisjoint({event.track for _, event in later})
 
