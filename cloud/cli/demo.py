@@ -151,11 +151,20 @@ def _is_running(home: Path) -> bool:
 
 @dataclass(slots=True)
 class GroupState:
-    """How far the two kiosks are with knowing the same faces. `maker` made the group's secret."""
+    """How far the two kiosks are with knowing the same faces.
+
+    `maker` has the group's secret first, and held `before` templates when it was found.
+    """
 
     maker: int | None = None
+    before: int = 0
     has_learnt: bool = False
     has_admitted: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Both kiosks know everybody."""
+        return self.has_learnt and self.has_admitted
 
 
 class _Demo:
@@ -269,19 +278,26 @@ class _Demo:
         """What staff would do: once one kiosk has learnt the faces, the other's request is held to its camera."""
         state, told = self._group, [self._status(kiosk) for kiosk in range(KIOSKS)]
         if state.maker is None:
-            state.maker = next((n for n, one in enumerate(told) if one.get("group") is not None), None)
-            if state.maker is not None:
-                self._renew_scene(state.maker, people)
+            self._find_maker(told, people)
         elif not state.has_learnt:
-            state.has_learnt = told[state.maker].get("templates") == len(self._faces)
-            if state.has_learnt:
+            state.has_learnt = told[state.maker].get("templates") == state.before + len(self._faces)
+            if state.has_learnt and not state.has_admitted:
                 self._let_in(state.maker)
         elif not state.has_admitted:
             state.has_admitted = all(one.get("group") is not None for one in told)
-            if state.has_admitted:
-                typer.echo(f"{time.strftime('%H:%M:%S')}  both kiosks know the same faces now")
-                for kiosk in range(KIOSKS):
-                    self._renew_scene(kiosk, people)
+        if state.is_done:
+            typer.echo(f"{time.strftime('%H:%M:%S')}  both kiosks know the same faces now")
+            for kiosk in range(KIOSKS):
+                self._renew_scene(kiosk, people)
+
+    def _find_maker(self, told: list[Mapping[str, object]], people: People) -> None:
+        """Whose door faces are learnt at: the kiosk that holds the group's secret; after the last time both do."""
+        state, holders = self._group, [n for n, one in enumerate(told) if one.get("group") is not None]
+        if not holders:
+            return
+        state.maker, state.has_admitted = holders[0], len(holders) == KIOSKS
+        state.before = int(str(told[state.maker]["templates"]))
+        self._renew_scene(state.maker, people)
 
     def _let_in(self, maker: int) -> None:
         from cloud.cli.people import hold_up
@@ -339,7 +355,7 @@ class _Demo:
                 turn, scene_due_s = turn + 1, time.monotonic() + self._scene_s
             if time.monotonic() < say_due_s:
                 continue
-            if self._portraits is not None and not self._group.has_admitted:
+            if self._portraits is not None and not self._group.is_done:
                 self._tend_group(people)
             line, say_due_s = self._line(api), time.monotonic() + SAY_EVERY_S
             if line != said:
