@@ -5,7 +5,6 @@ from hashlib import sha256
 from typing import Final
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from edge.vision.quiet import quiet_stderr
@@ -24,6 +23,8 @@ class Embedder:
     def __init__(self, tflite: bytes) -> None:
         self.identity = sha256(tflite).digest()[:IDENTITY_BYTES]
         with quiet_stderr():  # LiteRT announces the library it computes with
+            from ai_edge_litert.interpreter import Interpreter  # 6 MiB that a door without faces need not pay
+
             self._net = Interpreter(model_content=tflite, num_threads=1)
             self._net.allocate_tensors()
         self._input: int = self._net.get_input_details()[0]["index"]

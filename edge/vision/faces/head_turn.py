@@ -9,10 +9,10 @@ from typing import Final
 
 import cv2
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from edge.vision.faces.face import Face
+from edge.vision.quiet import quiet_stderr
 
 SIDE: Final = 192
 POINTS: Final = 468
@@ -32,8 +32,11 @@ class HeadTurn:
     """One interpreter with one thread and its crop. Not for several threads at once."""
 
     def __init__(self, landmarks_tflite: bytes) -> None:
-        self._net = Interpreter(model_content=landmarks_tflite, num_threads=1)
-        self._net.allocate_tensors()
+        with quiet_stderr():  # LiteRT announces the library it computes with
+            from ai_edge_litert.interpreter import Interpreter  # see embedder.py
+
+            self._net = Interpreter(model_content=landmarks_tflite, num_threads=1)
+            self._net.allocate_tensors()
         self._input: int = self._net.get_input_details()[0]["index"]
         by_size = {int(np.prod(output["shape"])): int(output["index"]) for output in self._net.get_output_details()}
         self._points, self._presence = by_size[3 * POINTS], by_size[1]

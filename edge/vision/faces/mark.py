@@ -16,8 +16,8 @@ class Mark:
     but on this side of the door. `eyes_max`: 0.5 m, where the face no longer fits. `across`, `down`: the middle part
     of the picture in which the face's middle must be. `dwell_ns`: how long. `stray_max`: how far the face may stray in
     the meantime, in its own widths, and `growth_max` how much it may grow or shrink: a person who walks by at 1 m/s
-    moves by three widths in the dwell, one who comes nearer grows by a quarter; one who stands sways by less than half
-    a width.
+    moves by three widths in the dwell, one who comes nearer at a stroll grows by a third; one who stands sways by less
+    than half a width, and to and fro by 5 cm, which is a twentieth.
     """
 
     eyes_min: float = 0.025
@@ -26,7 +26,7 @@ class Mark:
     down: float = 0.7
     dwell_ns: int = 500_000_000
     stray_max: float = 0.8
-    growth_max: float = 1.25
+    growth_max: float = 1.12
 
     def holds(self, face: Face, width: int, height: int) -> bool:
         """Whether the face is on the mark. `width` and `height` of the picture in pixels."""

@@ -36,6 +36,9 @@ from shared.policy import Liveness
 
 AS_SEEN_IN_PICTURE: Final = {Side.LEFT: challenges.Side.RIGHT, Side.RIGHT: challenges.Side.LEFT}
 """Who faces the camera has their own left at the picture's right."""
+YIELDS_AFTER: Final = 4
+"""Probes after which a face that is not settled yet lets another on the mark have as many: one more than a verdict
+needs, so that a clear one is never interrupted and whoever stands beside a doubtful one waits half a second."""
 TURN_LEADS: Final = 1.2
 """How much more another face must be the one that is meant before it takes the place of the present one."""
 
@@ -352,10 +355,11 @@ class FaceWatcher:
         asking = [visitor for visitor in standing if self._may_compare(visitor)]
         self._meant = max(asking, key=lambda visitor: self._claim(visitor, width), default=None)
 
-    def _claim(self, visitor: _Visitor, width: int) -> float:
+    def _claim(self, visitor: _Visitor, width: int) -> tuple[bool, float]:
         """How clearly this face is the one that is meant; the present one keeps its place unless clearly outdone."""
         claim = self._options.mark.centrality(visitor.track.face, width)
-        return claim * TURN_LEADS if visitor is self._meant else claim
+        is_fresh = visitor.probe.count < YIELDS_AFTER
+        return is_fresh, claim * TURN_LEADS if visitor is self._meant else claim
 
     def _work(self, pixels: NDArray[np.uint8], *, code_in_view: bool) -> tuple[FaceEvent, ...]:
         """What the faces found in this very frame are good for."""

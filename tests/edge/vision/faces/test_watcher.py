@@ -11,7 +11,7 @@ import pytest
 from edge.core.match import PROBES_MAX
 from edge.core.screen import Side
 from edge.vision.faces.tracking import LOST_NS
-from edge.vision.faces.watcher import FaceEvent, FaceOptions, FaceWatcher, Gone, Searched, Seen, Turned
+from edge.vision.faces.watcher import YIELDS_AFTER, FaceEvent, FaceOptions, FaceWatcher, Gone, Searched, Seen, Turned
 from shared.policy import Liveness
 from tests.edge.vision.faces.scenes import (
     HEIGHT,
@@ -124,12 +124,19 @@ def test_who_is_not_on_the_mark_or_not_clear_is_never_compared(scene: Scene) -> 
 
 def test_only_who_is_most_clearly_meant_is_compared_and_once_settled_whoever_stands_beside_them() -> None:
     watching = watcher()
-    first = seen(play(watching, ann_before_bob, 20))
+    first = seen(play(watching, ann_before_bob, 14))
     assert {best(event) for _, event in first} == {member(0)}
     watching.settle(first[0][1].track)
-    later = seen(play(watching, ann_before_bob, 30, first=20))
+    later = seen(play(watching, ann_before_bob, 30, first=14))
     assert {best(event) for _, event in later} == {member(1)}
     assert {event.track for _, event in first}.isdisjoint({event.track for _, event in later})
+
+
+def test_a_face_that_stays_in_doubt_yields_to_whoever_stands_beside_it() -> None:
+    order = [best(event) for _, event in seen(play(watcher(), ann_before_bob, 60))]
+    assert order[:YIELDS_AFTER] == [member(0)] * YIELDS_AFTER
+    assert order[YIELDS_AFTER : 2 * YIELDS_AFTER] == [member(1)] * YIELDS_AFTER
+    assert set(order[2 * YIELDS_AFTER :]) == {member(0), member(1)}
 
 
 def test_no_face_is_compared_while_a_code_is_in_view_and_the_dwell_begins_anew() -> None:
