@@ -26,7 +26,7 @@ STATUS_FIELDS = {
     "running",
     "device", "store", "epoch", "online", "clock_trust", "business_day", "policy_version", "claims_today",
     "claims_total", "visits_waiting", "outbox_waiting", "oldest_waiting_s", "rejected", "allotment_left", "roster",
-    "camera_live", "decoder_restarts", "screen",
+    "camera_live", "decoder_restarts", "screen", "faces", "templates", "group", "no_match_today",
 }  # fmt: skip
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
