@@ -85,7 +85,8 @@ class Comparison:
 
     `candidates` best first, at most CANDIDATES_MAX, one a member. `enrolled` members in the gallery. `probes` frames
     fused. `cohort_mean` and `cohort_deviation`: the probe's scores with the gallery's members but the best one (a
-    fixed sample of at most COHORT_MAX in a large gallery); zeros when fewer than two others are enrolled.
+    fixed sample of at most COHORT_MAX in a large gallery); zeros when fewer than two others are enrolled. `is_last`
+    when the person has stood there for as long as they should have to wait, however few of the frames were good.
     """
 
     candidates: tuple[Candidate, ...]
@@ -93,6 +94,7 @@ class Comparison:
     probes: int
     cohort_mean: float
     cohort_deviation: float
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +147,7 @@ def decide_match(comparison: Comparison, terms: MatchTerms) -> MatchVerdict:
     grant = grant_threshold(terms, enrolled=comparison.enrolled, probes=comparison.probes)
     if best >= grant and best - second >= LEAD_MIN:
         return Match(member=comparison.candidates[0].member)
-    if comparison.probes < terms.probes_max:
+    if comparison.probes < terms.probes_max and not comparison.is_last:
         return NotYet()
     ask = ask_threshold(terms, enrolled=comparison.enrolled, probes=comparison.probes)
     if not best >= ask:  # also what a score that is no number comes to

@@ -133,4 +133,5 @@ def main(folder: Path, wanted: tuple[str, ...], size: tuple[int, int]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), ("greeting", "idle", "collected", "invalid", "noted", "offline"), PORTRAIT)
+    NAMES = ("greeting", "idle", "collected", "invalid", "noted", "offline", "consent", "choose", "enrol")
+    main(Path(sys.argv[1]), NAMES, PORTRAIT)

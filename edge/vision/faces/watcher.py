@@ -75,6 +75,8 @@ class FaceOptions:
     moving_ns: int = 180_000_000
     still_ns: int = 2_000_000_000
     turning_ns: int = 50_000_000
+    waits_ns: int = 1_000_000_000
+    """Since the first comparison: what eight good frames take. With fewer good ones a person is asked all the same."""
     behind_code_ns: int = 2_000_000_000
     """Whoever comes into view this soon after a code was accepted stood behind it."""
 
@@ -115,6 +117,7 @@ class _Visitor:
     probe: Probe = field(default_factory=Probe)
     dwell: Dwell | None = None
     is_left_alone: bool = False
+    first_ns: int | None = None
     probed_ns: int | None = None
     live_sum: float = 0.0
     live_count: int = 0
@@ -387,6 +390,7 @@ class FaceWatcher:
             return ()
         embedding = self._workbench.embed()
         visitor.probed_ns = self._at_ns
+        visitor.first_ns = self._at_ns if visitor.first_ns is None else visitor.first_ns
         if not visitor.probe.is_same_face(embedding):
             return self._replaced(visitor)
         visitor.probe.add(embedding)
@@ -394,7 +398,10 @@ class FaceWatcher:
             self._used.add(self._spoof)
             visitor.live_sum += self._spoof.live(pixels, face.box)
             visitor.live_count += 1
-        comparison = self._searched.compare(visitor.probe.fused, visitor.probe.count)
+        comparison = replace(
+            self._searched.compare(visitor.probe.fused, visitor.probe.count),
+            is_last=self._at_ns - visitor.first_ns >= self._options.waits_ns,
+        )
         number = visitor.track.number
         return (Seen(track=number, comparison=comparison, live=visitor.live, captured_ns=self._at_ns),)
 

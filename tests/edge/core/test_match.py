@@ -113,6 +113,14 @@ def test_anything_short_of_a_match_waits_for_more_frames(probes: int) -> None:
     assert decide_match(compared(0.8, 0.79, probes=probes), TERMS) == NotYet()
 
 
+def test_who_stood_there_for_long_enough_is_told_with_fewer_frames() -> None:
+    few, fewer = (compared(0.5, probes=probes) for probes in (PROBES_MIN, PROBES_MIN - 1))
+    assert decide_match(few, TERMS) == NotYet()
+    assert decide_match(replace(few, is_last=True), TERMS) == Ambiguous(members=(ANNA,))
+    assert decide_match(replace(compared(0.1, probes=PROBES_MIN), is_last=True), TERMS) == NoMatch()
+    assert decide_match(replace(fewer, is_last=True), TERMS) == NotYet()
+
+
 def test_single_pictures_can_be_judged_when_asked_for() -> None:
     offline = MatchTerms(false_positives_ppm=3000, probes_min=1, probes_max=1)
     assert decide_match(compared(0.56, probes=1), offline) == Match(member=ANNA)

@@ -96,6 +96,15 @@ def test_who_stands_on_the_mark_is_compared_after_the_dwell_and_fused_frame_by_f
     assert {best(event) for _, event in comparisons} == {member(0)}
     assert comparisons[-1][1].comparison.candidates[0].score > 0.9
     assert {event.track for _, event in comparisons} == {1}
+    assert [event.comparison.is_last for _, event in comparisons][:-2] == [False] * (PROBES_MAX - 2)
+
+
+def test_who_stood_there_for_a_second_has_waited_long_enough() -> None:
+    comparisons = seen(play(watcher(options=FaceOptions(waits_ns=300_000_000)), stands(ann()), 40))
+    told = [event.comparison.is_last for _, event in comparisons]
+    assert told == sorted(told)
+    assert not told[0]
+    assert told[-1]
 
 
 def test_a_face_that_was_settled_is_compared_no_further() -> None:
