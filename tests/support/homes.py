@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from edge.db.templates import TemplateDatabase
 from shared.answers import RosterEntry
 from shared.ids import MemberId
 from tests.support.entrances import Keys, Kiosk, card, member_id
@@ -49,6 +50,8 @@ def make_home(folder: Path, *, members: int = 50, total: int = 1_000_000, screen
     kiosk.know(*_roster(range(1, members + 1)))
     kiosk.database.close()
     (folder / f"{kiosk.device}.db").rename(folder / "doorstep.db")
+    with TemplateDatabase(folder / "faces.db") as templates:
+        templates.open()  # as after the first start: making the schema loads 30 MB of library
     (folder / "keys" / "signing.key").write_bytes(kiosk.signing_key.private_bytes_raw())
     root = kiosk.keys.root.public_key().public_bytes_raw().hex()
     (folder / "identity.toml").write_text(
