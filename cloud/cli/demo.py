@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cloud.cli.faces import Portraits, read_request
+from cloud.cli.faces import Portraits, knowing, learning, read_request
 from cloud.cli.shop import (
     Broker,
     Catalogue,
@@ -270,9 +270,9 @@ class _Demo:
         if self._portraits is None or self._group.maker is None:
             return []
         if kiosk == self._group.maker and not self._group.has_learnt:
-            return self._portraits.learning(self._faces)
+            return learning(self._faces)
         is_of_it = kiosk == self._group.maker or self._group.has_admitted
-        return self._portraits.knowing(self._faces) if is_of_it else []
+        return knowing(self._faces) if is_of_it else []
 
     def _tend_group(self, people: People) -> None:
         """What staff would do: once one kiosk has learnt the faces, the other's request is held to its camera."""

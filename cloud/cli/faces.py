@@ -43,22 +43,24 @@ class Portraits:
         chosen = random.sample(found, min(PEOPLE, len(found)))
         return tuple((self._name(first), self._name(second)) for first, second, *_ in chosen)
 
-    def learning(self, people: tuple[FacePerson, ...]) -> list[Act]:
-        """Each shows their phone, and stays to be learnt."""
-        acts: list[Act] = []
-        for one in people:
-            acts += [one.person.shows, _stands(one.learnt_from), {"kind": "empty", "seconds": 2.0}]
-        return acts
-
-    def knowing(self, people: tuple[FacePerson, ...]) -> list[Act]:
-        """Each walks up with nothing in hand."""
-        acts: list[Act] = []
-        for one in people:
-            acts += [_walks(one.known_by), {"kind": "empty", "seconds": 2.5}]
-        return acts
-
     def _name(self, picture: Path) -> str:
         return str(picture.relative_to(self.folder))
+
+
+def learning(people: tuple[FacePerson, ...]) -> list[Act]:
+    """Each shows their phone, and stays to be learnt."""
+    acts: list[Act] = []
+    for one in people:
+        acts += [one.person.shows, _stands(one.learnt_from), {"kind": "empty", "seconds": 2.0}]
+    return acts
+
+
+def knowing(people: tuple[FacePerson, ...]) -> list[Act]:
+    """Each walks up with nothing in hand."""
+    acts: list[Act] = []
+    for one in people:
+        acts += [_walks(one.known_by), {"kind": "empty", "seconds": 2.5}]
+    return acts
 
 
 def read_request(screen_port: int) -> str:

@@ -16,7 +16,6 @@ import msgspec
 import typer
 
 from edge.cli.root import Home
-from edge.errors import SettingsWrong
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,6 +144,7 @@ def _write(out: Path, names: list[str], embedded: list[Embedded | None]) -> None
     """
     import numpy as np
 
+    from edge.vision.faces.arrays import write_arrays
     from edge.vision.faces.embedder import SIZE
 
     embeddings, boxes = np.zeros((len(names), SIZE), np.float32), np.zeros((len(names), 4), np.float32)
@@ -153,18 +153,7 @@ def _write(out: Path, names: list[str], embedded: list[Embedded | None]) -> None
             box = one.face.box
             embeddings[row], boxes[row] = one.vector, (box.x, box.y, box.width, box.height)
     found = np.array([one is not None for one in embedded], bool)
-    fresh = out.with_name(f".{out.name}.new")
-    try:
-        try:
-            with fresh.open("wb") as file:
-                np.savez(file, paths=np.array(names, dtype=str), embeddings=embeddings, found=found, boxes=boxes)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(out)
-        finally:
-            fresh.unlink(missing_ok=True)
-    except OSError as fault:
-        raise SettingsWrong(f"{out} cannot be written: {fault.strerror}") from fault
+    write_arrays(out, paths=np.array(names, dtype=str), embeddings=embeddings, found=found, boxes=boxes)
 
 
 def _name(path: Path, folder: Path) -> str:

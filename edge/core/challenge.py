@@ -33,7 +33,7 @@ ALLOWED_NS: Final = 6_000_000_000
 """To read the request, to understand it and to turn."""
 
 
-class Side(StrEnum):
+class PictureSide(StrEnum):
     """Where to turn, as the picture shows it; who faces the camera has their own left at the picture's right."""
 
     LEFT = "left"
@@ -56,7 +56,7 @@ class Challenge:
     from the front. `last_deg` is the last reading of it, taken at `last_ns`.
     """
 
-    side: Side
+    side: PictureSide
     began_ns: int
     outcome: Outcome = Outcome.GOING
     front: int = 0
@@ -77,7 +77,7 @@ def advance(challenge: Challenge, yaw_deg: float | None, at_ns: int) -> Challeng
         return replace(challenge, outcome=Outcome.FAILED)
     if yaw_deg is None:
         return challenge
-    towards_deg = yaw_deg if challenge.side is Side.RIGHT else -yaw_deg
+    towards_deg = yaw_deg if challenge.side is PictureSide.RIGHT else -yaw_deg
     movement = _continued(challenge, towards_deg, at_ns)
     if movement.front >= FRONT_READINGS_MIN and towards_deg <= -WRONG_MIN_DEG:
         return replace(challenge, outcome=Outcome.FAILED)

@@ -80,52 +80,43 @@ class Screens:
         self._channels.discard(channel)
 
 
-class Line:
-    """The link port: whatever link process is connected."""
+class _Peer:
+    """The one process of its role that is connected, if any."""
 
     def __init__(self) -> None:
         self._channel: Channel[ToAgent] | None = None
 
-    def publish(self, kind: Up, data: bytes) -> None:
-        """Hands the message to the link process, or drops it when there is none."""
-        if self._channel is not None:
-            self._channel.send(Publish(kind=kind, data=data))
-
     def take(self, channel: Channel[ToAgent]) -> None:
-        """The link process speaks on this channel from now on."""
+        """The process speaks on this channel from now on."""
         self._channel = channel
 
     def is_on(self, channel: Channel[ToAgent]) -> bool:
-        """True when this channel is the link's."""
+        """True when this channel is the process's."""
         return self._channel is channel
 
     def lose(self) -> None:
-        """The link process is gone."""
+        """The process is gone."""
         self._channel = None
 
-
-class Sight:
-    """The line to whatever vision process is connected."""
-
-    def __init__(self) -> None:
-        self._channel: Channel[ToAgent] | None = None
-
-    def tell(self, message: ToVision) -> None:
-        """Says it, or drops it while there is none."""
+    def _send(self, message: Publish | ToVision) -> None:
         if self._channel is not None:
             self._channel.send(message)
 
-    def take(self, channel: Channel[ToAgent]) -> None:
-        """The vision process speaks on this channel from now on."""
-        self._channel = channel
 
-    def is_on(self, channel: Channel[ToAgent]) -> bool:
-        """True when this channel is the vision process's."""
-        return self._channel is channel
+class Line(_Peer):
+    """The link port: whatever link process is connected."""
 
-    def lose(self) -> None:
-        """The vision process is gone."""
-        self._channel = None
+    def publish(self, kind: Up, data: bytes) -> None:
+        """Hands the message to the link process, or drops it when there is none."""
+        self._send(Publish(kind=kind, data=data))
+
+
+class Sight(_Peer):
+    """The line to whatever vision process is connected."""
+
+    def tell(self, message: ToVision) -> None:
+        """Says it, or drops it while there is none."""
+        self._send(message)
 
 
 class AgentServer:

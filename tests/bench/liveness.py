@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.core.challenge import Challenge, Outcome, Side, advance
+from edge.core.challenge import Challenge, Outcome, PictureSide, advance
 from edge.core.recognition import LIVE_MIN
 from edge.vision.faces.detector import Detector
 from edge.vision.faces.face import Face
@@ -198,12 +198,14 @@ def turn_shares() -> list[float]:
     return [0.0] * 3 + [step / 14 for step in range(1, 15)] + [1.0] * 3
 
 
-def answered(movement: Movement, portrait: Portrait, side: Side, tools: Checks, seed: int) -> tuple[Outcome, float]:
+def answered(
+    movement: Movement, portrait: Portrait, side: PictureSide, tools: Checks, seed: int
+) -> tuple[Outcome, float]:
     """Where the challenge ends, and by how many degrees the reading changed in all."""
     booth, challenge = Booth(seed), Challenge(side=side, began_ns=0)
     read = []
     for number, share in enumerate(turn_shares(), 1):
-        frame = movement.draw(booth, portrait, share, 1 if side is Side.RIGHT else -1)
+        frame = movement.draw(booth, portrait, share, 1 if side is PictureSide.RIGHT else -1)
         face = _foremost(tools.detector.detect(frame))
         yaw_deg = None if face is None else tools.turn.yaw_deg(frame, face)
         challenge = advance(challenge, yaw_deg, number * FRAME_NS)
@@ -220,7 +222,7 @@ def challenge_table(people: Sequence[Portrait], tools: Checks) -> Table:
     cpu_ms = (time.process_time() - began_s) * 1e3 / looks
     rows = []
     for movement in MOVEMENTS:
-        sides = [Side.RIGHT if number % 2 else Side.LEFT for number in range(len(facing))]
+        sides = [PictureSide.RIGHT if number % 2 else PictureSide.LEFT for number in range(len(facing))]
         ends = [
             answered(movement, who, side, tools, n) for n, (who, side) in enumerate(zip(facing, sides, strict=True))
         ]

@@ -4,7 +4,6 @@ A kiosk keeps none: its templates are sealed and its members are pseudonyms. The
 so it is for pictures of people who agreed to that.
 """
 
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge.core.match import Comparison
 from edge.errors import SettingsWrong
+from edge.vision.faces.arrays import write_arrays
 from edge.vision.faces.embedder import SIZE
 from edge.vision.faces.gallery import MEMBERS_MAX, Gallery, GalleryEntry, pack
 from shared.ids import MEMBER_ID_BYTES, MemberId
@@ -48,23 +48,12 @@ def save_labelled(path: Path, people: Mapping[str, NDArray[np.float32]], embedde
     Shape and dtype: (256,) float32. `embedder` is the identity of the network that made them.
     """
     vectors = np.array(list(people.values()), np.float32).reshape(-1, SIZE)
-    fresh = path.with_name(f".{path.name}.new")
-    try:
-        try:
-            with fresh.open("wb") as file:
-                np.savez(
-                    file,
-                    labels=np.array(list(people), dtype=str),
-                    templates=vectors,
-                    embedder=np.frombuffer(embedder, np.uint8),
-                )
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(path)
-        finally:
-            fresh.unlink(missing_ok=True)
-    except OSError as fault:
-        raise SettingsWrong(f"{path} cannot be written: {fault.strerror}") from fault
+    write_arrays(
+        path,
+        labels=np.array(list(people), dtype=str),
+        templates=vectors,
+        embedder=np.frombuffer(embedder, np.uint8),
+    )
 
 
 def load_labelled(path: Path, embedder: bytes) -> LabelledGallery:

@@ -1,9 +1,9 @@
 """Watches the faces at the door: who stands on the mark is compared with the gallery, frame after frame, until settled.
 
 The detector runs when something came into view, a few times a second while somebody is there, and twice as often while
-a face on the mark is being compared; in between faces are followed. Only the one face that is most clearly meant is
-ever embedded, after the dwell and with no code in view. What is kept of a face lies in buffers of this module and is
-zeros once its track has ended.
+a face on the mark is being compared; in between faces are followed. One face at a time is embedded, the one that is
+most clearly meant, after the dwell and with no code in view. What is kept of a face lies in buffers of this module and
+is zeros once its track has ended.
 
 Limits: cv2, LiteRT and numpy compute in memory of their own. Networks are run on zeros when the last face is gone and
 zeros are searched for when a probe is, which overwrites what they keep. What cv2 takes from the heap for a moment is
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.core import challenge as challenges
+from edge.core.challenge import PictureSide
 from edge.core.match import PROBES_MAX, Comparison
 from edge.core.screen import Side
 from edge.ports import Frame
@@ -34,7 +35,7 @@ from edge.vision.faces.tracking import SmallView, Track, Tracks
 from shared.ids import MemberId
 from shared.policy import Liveness
 
-AS_SEEN_IN_PICTURE: Final = {Side.LEFT: challenges.Side.RIGHT, Side.RIGHT: challenges.Side.LEFT}
+AS_SEEN_IN_PICTURE: Final = {Side.LEFT: PictureSide.RIGHT, Side.RIGHT: PictureSide.LEFT}
 """Who faces the camera has their own left at the picture's right."""
 YIELDS_AFTER: Final = 4
 """Probes after which a face that is not settled yet lets another on the mark have as many: one more than a verdict
@@ -117,8 +118,8 @@ class _Visitor:
     probe: Probe = field(default_factory=Probe)
     dwell: Dwell | None = None
     is_left_alone: bool = False
-    first_ns: int | None = None
-    probed_ns: int | None = None
+    compared_ns: int | None = None
+    """Since when it has been compared."""
     live_sum: float = 0.0
     live_count: int = 0
     turn: challenges.Challenge | None = None
@@ -316,7 +317,7 @@ class FaceWatcher:
         del self._visitors[visitor.track.number]
         if self._meant is visitor:
             self._meant = None
-        if visitor.probed_ns is not None and self._enrolment is None:
+        if visitor.compared_ns is not None and self._enrolment is None:
             self._wipe_tools()
         has_turned = visitor.turn is not None
         visitor.wipe()
@@ -389,8 +390,8 @@ class FaceWatcher:
         if self._workbench.align(pixels, face).fault(self._options.limits) is not None:
             return ()
         embedding = self._workbench.embed()
-        visitor.probed_ns = self._at_ns
-        visitor.first_ns = self._at_ns if visitor.first_ns is None else visitor.first_ns
+        if visitor.compared_ns is None:
+            visitor.compared_ns = self._at_ns
         if not visitor.probe.is_same_face(embedding):
             return self._replaced(visitor)
         visitor.probe.add(embedding)
@@ -400,7 +401,7 @@ class FaceWatcher:
             visitor.live_count += 1
         comparison = replace(
             self._searched.compare(visitor.probe.fused, visitor.probe.count),
-            is_last=self._at_ns - visitor.first_ns >= self._options.waits_ns,
+            is_last=self._at_ns - visitor.compared_ns >= self._options.waits_ns,
         )
         number = visitor.track.number
         return (Seen(track=number, comparison=comparison, live=visitor.live, captured_ns=self._at_ns),)

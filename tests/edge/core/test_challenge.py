@@ -15,7 +15,7 @@ from edge.core.challenge import (
     WRONG_MIN_DEG,
     Challenge,
     Outcome,
-    Side,
+    PictureSide,
     advance,
 )
 
@@ -25,7 +25,9 @@ REST = (0.0, 1.0, -1.0)
 TURN = (*REST, 6.0, 11.0, 16.0, 21.0, 26.0)
 
 
-def seen(angles: tuple[float | None, ...], side: Side = Side.RIGHT, frame_ns: int = FRAME_NS) -> Challenge:
+def seen(
+    angles: tuple[float | None, ...], side: PictureSide = PictureSide.RIGHT, frame_ns: int = FRAME_NS
+) -> Challenge:
     """The challenge after these readings, one a frame."""
     challenge = Challenge(side=side, began_ns=BEGAN_NS)
     for number, angle in enumerate(angles, 1):
@@ -39,8 +41,8 @@ def test_a_turn_to_the_asked_side_passes() -> None:
 
 def test_the_left_side_is_the_mirror_image() -> None:
     mirrored = tuple(-angle for angle in TURN)
-    assert seen(mirrored, Side.LEFT).outcome is Outcome.PASSED
-    assert seen(TURN, Side.LEFT).outcome is Outcome.FAILED
+    assert seen(mirrored, PictureSide.LEFT).outcome is Outcome.PASSED
+    assert seen(TURN, PictureSide.LEFT).outcome is Outcome.FAILED
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_readings_further_apart_than_the_gap_never_pass() -> None:
 
 
 def test_time_runs_out() -> None:
-    challenge = Challenge(side=Side.RIGHT, began_ns=BEGAN_NS)
+    challenge = Challenge(side=PictureSide.RIGHT, began_ns=BEGAN_NS)
     assert advance(challenge, None, BEGAN_NS + ALLOWED_NS).outcome is Outcome.GOING
     assert advance(challenge, None, BEGAN_NS + ALLOWED_NS + 1).outcome is Outcome.FAILED
     assert advance(challenge, 0.0, BEGAN_NS + ALLOWED_NS + 1).outcome is Outcome.FAILED

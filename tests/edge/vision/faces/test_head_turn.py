@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edge.core.challenge import Outcome, Side
+from edge.core.challenge import Outcome, PictureSide
 from edge.vision.faces.face import Box, Face
 from edge.vision.faces.head_turn import MIRRORED, POINTS, turn_deg
 from edge.vision.faces.portraits import central
@@ -100,9 +100,9 @@ def test_a_drawn_head_passes_the_challenge_and_a_turned_print_does_not(tools: Ch
     facing = sorted(people, key=lambda who: abs(tools.turn.yaw_deg(who.pixels, who.face) or 90.0))[:3]
     by_name = {movement.name: movement for movement in MOVEMENTS}
     for portrait in facing:
-        outcome, turned = answered(by_name["head, drawn"], portrait, Side.RIGHT, tools, seed=1)
+        outcome, turned = answered(by_name["head, drawn"], portrait, PictureSide.RIGHT, tools, seed=1)
         assert outcome is Outcome.PASSED
-        outcome, moved = answered(by_name["flat print, turned"], portrait, Side.RIGHT, tools, seed=1)
+        outcome, moved = answered(by_name["flat print, turned"], portrait, PictureSide.RIGHT, tools, seed=1)
         assert outcome is Outcome.GOING
         assert moved < turned / 2
 
