@@ -110,15 +110,38 @@ NOBODY = Ended(verdict=NoMatch(), at_s=2.5)
     ],
 )
 def test_what_a_visits_end_is_called(visit: Case, ends: list[Ended], outcomes: list[Outcome]) -> None:
-    told = list(tell(visit, ended(*ends), [1.0] * len(visit.visitors)))
+    told = list(tell(visit, ended(*ends), [stood(0.5)] * len(visit.visitors)))
     assert [one.outcome for one in told] == outcomes
 
 
 def test_the_wait_is_from_the_end_of_the_dwell_to_the_verdict() -> None:
-    (told,) = tell(case(ANNA), ended(RIGHT), [2.4])
+    (told,) = tell(case(ANNA), ended(RIGHT), [stood(1.9)])
     assert told.waited_s == pytest.approx(0.6)
-    (never,) = tell(case(ANNA), ended(RIGHT), [None])
+    assert told.hidden_s == 0
+    (never,) = tell(case(ANNA), ended(RIGHT), [Dwelt()])
     assert never.waited_s is None
+
+
+def test_of_the_wait_the_part_is_told_in_which_nobody_could_see_them() -> None:
+    dwelt = stood(1.9)
+    for at_s, seen in [
+        (2.5, truth()),
+        (2.6, truth(facing=False)),
+        (2.8, truth(covered=True)),
+        (3.1, truth(facing=False)),
+    ]:
+        dwelt.see(seen, at_s)
+    (told,) = tell(case(ANNA), ended(RIGHT), [dwelt])
+    assert told.waited_s == pytest.approx(0.6)
+    assert told.hidden_s == pytest.approx(0.3)  # what comes after the verdict is no part of it
+
+
+def stood(since_s: float) -> Dwelt:
+    """Somebody who has stood on the mark for the dwell since then."""
+    dwelt = Dwelt()
+    for at_s in (since_s, since_s + 0.5):
+        dwelt.see(truth(), at_s)
+    return dwelt
 
 
 def compared(track: int, score: float, *, probes: int = 3) -> Compared:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edge.core import challenge as challenges
 from edge.core.challenge import PictureSide
-from edge.core.match import PROBES_MAX, Comparison
+from edge.core.match import PROBES_MAX, PROBES_MIN, Comparison
 from edge.core.screen import Side
 from edge.ports import Frame
 from edge.vision.faces.detector import Detector
@@ -60,8 +60,10 @@ class Searched(Protocol):
 class FaceOptions:
     """How often is looked, and what a frame must be like. Times in nanoseconds of the frames' own clock.
 
-    `probing_ns`: while a face on the mark is compared, every second frame at 15 a second; three probes then take a
-    third of a second and PROBES_MAX one. `following_ns`: while people are in view, three times a second: faces are
+    `opening_ns`: while a face on the mark has fewer probes than a verdict needs, every frame: three settle most.
+    `probing_ns`: while it is compared further, every second frame at 15 a second: whoever three frames did not settle
+    is covered or turned, and what helps is other moments rather than more of this one; PROBES_MAX of them take a
+    second. `following_ns`: while people are in view, three times a second: faces are
     followed in between, and a newcomer waits no longer. `moving_ns`: when something moved at an empty door; whoever
     walks in is found long before they stand. `still_ns`: when nothing did, in case somebody came too slowly to count as
     motion; half a percent of a core. `turning_ns`: while a head is to turn, every frame.
@@ -71,13 +73,14 @@ class FaceOptions:
     limits: QualityLimits = field(default_factory=QualityLimits)
     enrolment: EnrolOptions = field(default_factory=EnrolOptions)
     probes_max: int = PROBES_MAX
+    opening_ns: int = 50_000_000
     probing_ns: int = 100_000_000
     following_ns: int = 300_000_000
     moving_ns: int = 180_000_000
     still_ns: int = 2_000_000_000
     turning_ns: int = 50_000_000
-    waits_ns: int = 1_000_000_000
-    """Since the first comparison: what eight good frames take. With fewer good ones a person is asked all the same."""
+    waits_ns: int = 1_150_000_000
+    """Since the first comparison: what ten good frames take. With fewer good ones a person is asked all the same."""
     behind_code_ns: int = 2_000_000_000
     """Whoever comes into view this soon after a code was accepted stood behind it."""
 
@@ -272,11 +275,17 @@ class FaceWatcher:
         since_ns, options = self._at_ns - self._detected_ns, self._options
         if self._enrolment is not None or any(visitor.turn for visitor in self._visitors.values()):
             return since_ns >= options.turning_ns
+        if self._is_opening():
+            return since_ns >= options.opening_ns
         if self._is_comparing() or any(track.seen_ns < self._at_ns for track in self._tracks):
             return since_ns >= options.probing_ns
         if len(self._tracks):
             return since_ns >= options.following_ns
         return since_ns >= options.still_ns or (since_ns >= options.moving_ns and self._view.has_changed())
+
+    def _is_opening(self) -> bool:
+        """Whether the face that is compared has fewer probes than a verdict needs."""
+        return self._is_comparing() and self._meant is not None and self._meant.probe.count < PROBES_MIN
 
     def _is_comparing(self) -> bool:
         """Whether the face that is meant stands there for long enough, or nearly, and may be compared."""

@@ -43,16 +43,26 @@ class Played:
 
 
 class Dwelt:
-    """When, by the truth, a person had stood on the mark for the dwell, in view and facing the camera."""
+    """When, by the truth, a person had stood on the mark for the dwell, in view and facing the camera; and for how long
+    after that they could not be seen."""
 
     def __init__(self) -> None:
         self._since_s: float | None = None
+        self._before_s = 0.0
+        self._hidden: list[tuple[float, float]] = []
         self.over_s: float | None = None
+
+    def hidden_s(self, until_s: float) -> float:
+        """How long, after the dwell and until then, they looked away or were covered."""
+        return sum(lasted_s for at_s, lasted_s in self._hidden if at_s < until_s)
 
     def see(self, truth: Truth, at_s: float) -> None:
         """Takes one frame in; the first dwell counts."""
+        lasted_s, self._before_s = at_s - self._before_s, at_s
         if not truth.is_on_mark or not truth.is_facing or truth.is_covered:
             self._since_s = None
+            if self.over_s is not None:
+                self._hidden.append((at_s, lasted_s))
             return
         self._since_s = at_s if self._since_s is None else self._since_s
         if self.over_s is None and at_s - self._since_s >= DWELL_S:
@@ -108,7 +118,7 @@ class Player:
         verdicts, dwells = Verdicts(self._terms), [Dwelt() for _ in people]
         busy_s, standing = self._show(visit.shots(), verdicts, dwells)
         return Played(
-            told=tuple(tell(case, verdicts, [dwelt.over_s for dwelt in dwells])),
+            told=tuple(tell(case, verdicts, dwells)),
             busy_s=tuple(busy_s),
             standing=tuple(standing),
             compared=verdicts.compared,
@@ -142,12 +152,12 @@ class Player:
         return busy_s, standing
 
 
-def tell(case: Case, verdicts: Verdicts, ready: Sequence[float | None]) -> Iterator[Told]:
+def tell(case: Case, verdicts: Verdicts, dwells: Sequence[Dwelt]) -> Iterator[Told]:
     """What became of whom the visit is about, and of every member who stood beside them."""
     present = {one.member: place for place, one in enumerate(case.visitors) if one.member is not None}
     for place, visitor in enumerate(case.visitors[:PLACES_ON_MARK]):
         if place == 0 or visitor.member is not None:
-            yield _told(case.scenario, visitor, verdicts, present, ready[place], is_first=place == 0)
+            yield _told(case.scenario, visitor, verdicts, present, dwells[place], is_first=place == 0)
 
 
 def _told(
@@ -155,7 +165,7 @@ def _told(
     visitor: Visitor,
     verdicts: Verdicts,
     present: Mapping[MemberId, int],
-    ready_s: float | None,
+    dwelt: Dwelt,
     *,
     is_first: bool,
 ) -> Told:
@@ -165,7 +175,8 @@ def _told(
         scenario=scenario,
         templates=visitor.templates,
         outcome=outcome,
-        waited_s=None if at_s is None or ready_s is None else at_s - ready_s,
+        waited_s=at_s - dwelt.over_s if at_s is not None and dwelt.over_s is not None else None,
+        hidden_s=0.0 if at_s is None else dwelt.hidden_s(at_s),
         deviations=own,
     )
 

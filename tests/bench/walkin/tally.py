@@ -31,7 +31,8 @@ class Outcome(StrEnum):
 class Told:
     """What became of one visitor who stood on the mark.
 
-    `templates` is 0 for a stranger. `waited_s` is from the end of the dwell to the verdict, None without one.
+    `templates` is 0 for a stranger. `waited_s` is from the end of the dwell to the verdict, None without one, and of it
+    `hidden_s` is how long they looked away or were covered.
     `deviations` is the highest score that counts: a member's with themselves, a stranger's with anybody; None when no
     comparison was made.
     """
@@ -40,6 +41,7 @@ class Told:
     templates: int
     outcome: Outcome
     waited_s: float | None = None
+    hidden_s: float = 0.0
     deviations: float | None = None
 
     @property
