@@ -26,10 +26,12 @@ from cloud.cli.backup import add_backup
 from cloud.cli.demo import DemoTools, demo_commands
 from cloud.cli.devices import add_claim_code, device_commands
 from cloud.cli.documents import add_documents
+from cloud.cli.fleet import add_simulate_fleet
 from cloud.cli.ledger import add_verify
 from cloud.cli.place import Place, Tools
 from cloud.cli.serve import ServeOptions, add_serve
 from cloud.cli.setup import add_init
+from cloud.cli.work import WorkOptions, add_work
 from cloud.config import Config, child_environment, read_environment
 from cloud.errors import CloudError
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 NEWS_EVERY_S: Final = 2.0  # how soon a kiosk that is online hears of new terms, denials and revocations
 SWEEP_EVERY: Final = timedelta(days=1)
+SESSION_KEPT_S: Final = 60  # a restart of the service; what comes meanwhile waits at the broker
 GRACE_S: Final = (
     2  # for requests under way when the service is told to stop; a browser that stays connected gets no more
 )
@@ -67,15 +70,32 @@ def compose(config: Config, *, clock: Callable[[], datetime], random: Callable[[
     commands = typer.Typer(help="The cloud of Doorstep.", no_args_is_help=True, pretty_exceptions_enable=False)
     add_init(commands, tools, broker_port=config.serve.broker_port)
     add_serve(commands, config.serve, lambda options: serve(tools, options))
+    add_work(commands, config.serve, lambda options: work(tools, options))
     commands.add_typer(admin_commands(tools), name="admin")
     add_claim_code(commands, tools)
     commands.add_typer(device_commands(tools), name="devices")
     add_verify(commands, tools)
+    reached = config.serve.broker_host or "127.0.0.1"
+    add_simulate_fleet(commands, tools, broker_host=reached, broker_port=config.serve.broker_port)
     add_backup(commands, tools)
     add_documents(commands, version=VERSION, describe_api=lambda: describe_api(tools))
     demo = DemoTools(home=config.demo_home, environment=child_environment, random=random)
     commands.add_typer(demo_commands(demo), name="demo")
     return commands
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerIdentity:
+    """Who a process is to the broker, and how long it is waited for when it is gone.
+
+    The service's own session outlives a restart, because it may be the only worker. A further worker's ends with its
+    connection: a share that is kept for somebody who is dead is kept from those who live.
+    """
+
+    name: str
+    certificate: Path
+    key: Path
+    session_expiry_s: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +196,41 @@ def serve(tools: Tools, options: ServeOptions) -> None:
             _listen(create_app(services, metrics, surroundings), place, options)
 
 
+def work(tools: Tools, options: WorkOptions) -> None:
+    """Takes a share of the broker's messages until SIGINT or SIGTERM; a worker is as good as any other."""
+    from cloud.broker.mosquitto import worker_name
+    from cloud.cli.access import refresh_access
+    from cloud.kit.keyring import KeyFiles, renew_worker
+    from cloud.kit.logs import set_up_logs
+    from cloud.kit.metrics import create_metrics
+    from cloud.kit.services import Services
+
+    set_up_logs(sys.stderr, options.log_level)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    _end_on_signals()
+    place, name = tools.place, worker_name(options.number)
+    keyring = place.open_keyring()
+    is_new = renew_worker(place.keys, name, tools.clock())
+    files = KeyFiles(folder=place.keys)
+    client = BrokerIdentity(
+        name=name,
+        certificate=files.worker_certificate(name),
+        key=files.worker_key(name),
+        session_expiry_s=0,
+    )
+    with place.open_database() as engine:
+        if is_new:
+            refresh_access(engine, keyring, place, tools.clock())
+        services = Services(engine=engine, keyring=keyring, clock=tools.clock, random=tools.random)
+        host, port = options.broker_host, options.broker_port
+        with _connected(services, create_metrics(), place, host, port, client) as connected:
+            try:
+                threading.Event().wait()
+            finally:
+                handled = connected.counters
+                log.info("the worker ends", extra={"batches": handled.batches, "failures": handled.failures})
+
+
 def _listen(app: FastAPI, place: Place, options: ServeOptions) -> None:
     import uvicorn
 
@@ -203,17 +258,28 @@ def _messages(
     """The broker's client, up as long as the context lasts; None where there is no broker."""
     if options.broker_host is None:
         return nullcontext(None)
-    return _connected(services, metrics, place, options.broker_host, options.broker_port)
+    from cloud.broker.mosquitto import CLOUD_NAME
+    from cloud.kit.keyring import KeyFiles
+
+    files = KeyFiles(folder=place.keys)
+    own = BrokerIdentity(
+        name=CLOUD_NAME,
+        certificate=files.client_certificate,
+        key=files.client_key,
+        session_expiry_s=SESSION_KEPT_S,
+    )
+    return _connected(services, metrics, place, options.broker_host, options.broker_port, own)
 
 
 @contextmanager
-def _connected(services: Services, metrics: Metrics, place: Place, host: str, port: int) -> Iterator[BrokerClient]:
+def _connected(
+    services: Services, metrics: Metrics, place: Place, host: str, port: int, own: BrokerIdentity
+) -> Iterator[BrokerClient]:
     from random import SystemRandom
 
     from cloud.broker.client import BrokerClient, BrokerOptions
     from cloud.broker.ingest import Ingest
     from cloud.broker.measures import measure_broker
-    from cloud.broker.mosquitto import CLOUD_NAME
     from cloud.kit.keyring import KeyFiles
 
     files = KeyFiles(folder=place.keys)
@@ -222,9 +288,10 @@ def _connected(services: Services, metrics: Metrics, place: Place, host: str, po
         host=host,
         port=port,
         ca=files.ca_certificate,
-        certificate=files.client_certificate,
-        key=files.client_key,
-        client_id=CLOUD_NAME,
+        certificate=own.certificate,
+        key=own.key,
+        client_id=own.name,
+        session_expiry_s=own.session_expiry_s,
     )
     with BrokerClient(reached, ingest, random=SystemRandom()) as client:
         measure_broker(metrics.registry, client)

@@ -20,6 +20,8 @@ from shared.topics import ROOT, down_filter, up_filter
 
 CLOUD_NAME: Final = "cloud"
 """The common name of the cloud's own certificate; more workers need more names, as a name is also a client id."""
+WORKERS_MAX: Final = 64
+"""Further workers; long before so many the database is what binds (docs/scaling.md)."""
 
 SECRET_MODE: Final = 0o640  # the access list names every device; the broker may run under a group of its own
 
@@ -47,6 +49,12 @@ class BrokerFiles:
     storage: Path
     revocations: Path | None = None
     log: Path | None = None
+
+
+def worker_name(number: int) -> str:
+    """The common name of a further worker, from 2 on: the service itself is the first."""
+    assert 2 <= number <= WORKERS_MAX
+    return f"{CLOUD_NAME}-{number}"
 
 
 def render_configuration(files: BrokerFiles, *, host: str, port: int, user: str) -> str:

@@ -9,11 +9,11 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from cloud.broker.mosquitto import reload, render_acl, write_atomically
+from cloud.broker.mosquitto import CLOUD_NAME, reload, render_acl, write_atomically
 from cloud.cli.place import Place
 from cloud.devices.queries import active_devices, revoked_serials
 from cloud.kit.database import reading
-from cloud.kit.keyring import Keyring, revocation_list
+from cloud.kit.keyring import KeyFiles, Keyring, revocation_list
 
 BROKER_PROGRAM: Final = "mosquitto"
 
@@ -31,7 +31,8 @@ def refresh_access(engine: Engine, keyring: Keyring, place: Place, now: datetime
             devices = active_devices(connection)
             void = revoked_serials(connection, now)
         write_atomically(files.revocations, revocation_list(keyring, void, now).decode())
-        write_atomically(files.access_list, render_acl(devices))
+        workers = (CLOUD_NAME, *KeyFiles(folder=place.keys).workers())
+        write_atomically(files.access_list, render_acl(devices, workers=workers))
     pid = broker_pid(place)
     if pid is not None:
         reload(pid)

@@ -123,6 +123,18 @@ class KeyFiles:
         """The certificate with which this service connects to the broker."""
         return self.folder / "client.pem"
 
+    def worker_certificate(self, name: str) -> Path:
+        """The certificate with which the further worker of that name connects to the broker."""
+        return self.folder / "workers" / f"{name}.pem"
+
+    def worker_key(self, name: str) -> Path:
+        """Its key."""
+        return self.folder / "workers" / f"{name}.key"
+
+    def workers(self) -> tuple[str, ...]:
+        """The names of the further workers that were ever given a certificate."""
+        return tuple(sorted(path.stem for path in (self.folder / "workers").glob("*.pem")))
+
     @property
     def revocations(self) -> Path:
         """The certificate revocation list that the broker reads."""
@@ -230,11 +242,35 @@ def renew_servers(folder: Path, hosts: Sequence[str], now: datetime) -> bool:
         names = x509.SubjectAlternativeName([_general_name(host) for host in dict.fromkeys(hosts)])
         builder = builder.add_extension(names, critical=False)
         _write_pair(certificate_path, key_path, _signed(builder, ExtendedKeyUsageOID.SERVER_AUTH, ca, ca_key), key)
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(CLOUD_CLIENT, key.public_key(), now, timedelta(days=SERVER_DAYS))
-    certificate = _signed(builder, ExtendedKeyUsageOID.CLIENT_AUTH, ca, ca_key)
-    _write_pair(files.client_certificate, files.client_key, certificate, key)
+    _write_client(CLOUD_CLIENT, files.client_certificate, files.client_key, ca, ca_key, now)
     return True
+
+
+def renew_worker(folder: Path, name: str, now: datetime) -> bool:
+    """True when the certificate of the further worker of that name was made, or made anew near its end."""
+    files = KeyFiles(folder=folder)
+    certificate_path, key_path = files.worker_certificate(name), files.worker_key(name)
+    if _is_good(certificate_path, key_path, now):
+        return False
+    certificate_path.parent.mkdir(mode=0o700, exist_ok=True)
+    ca, ca_key = _load_certificate(files.ca_certificate), _load_p256(files.ca_key)
+    _write_client(name, certificate_path, key_path, ca, ca_key, now)
+    return True
+
+
+def _write_client(
+    name: str,
+    certificate_path: Path,
+    key_path: Path,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+) -> None:
+    """A fresh key and its certificate as a client of the broker."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder(name, key.public_key(), now, timedelta(days=SERVER_DAYS))
+    certificate = _signed(builder, ExtendedKeyUsageOID.CLIENT_AUTH, ca, ca_key)
+    _write_pair(certificate_path, key_path, certificate, key)
 
 
 def issue_client_certificate(

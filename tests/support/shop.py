@@ -142,6 +142,11 @@ class Shop:
         assert self._api is not None, "the shop is not open"
         return self._api
 
+    @property
+    def broker_place(self) -> tuple[str, ...]:
+        """The options by which a command of the cloud finds the broker."""
+        return ("--broker-host", HOST, "--broker-port", str(self._ports.broker))
+
     def open(self) -> None:
         """Broker and cloud serve, the catalogue is filled, the kiosks are provisioned."""
         self.cloud.start()
