@@ -23,6 +23,7 @@ import typer
 from cloud import VERSION
 from cloud.cli.admin import admin_commands
 from cloud.cli.backup import add_backup
+from cloud.cli.campaigns import campaign_commands
 from cloud.cli.demo import DemoTools, demo_commands
 from cloud.cli.devices import add_claim_code, device_commands
 from cloud.cli.documents import add_documents
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 NEWS_EVERY_S: Final = 2.0  # how soon a kiosk that is online hears of new terms, denials and revocations
 SWEEP_EVERY: Final = timedelta(days=1)
+RETURN_EVERY: Final = timedelta(hours=1)  # points that have lain at a kiosk for a month can wait that long
 GRACE_S: Final = (
     2  # for requests under way when the service is told to stop; a browser that stays connected gets no more
 )
@@ -69,6 +71,7 @@ def compose(config: Config, *, clock: Callable[[], datetime], random: Callable[[
     add_serve(commands, config.serve, lambda options: serve(tools, options))
     commands.add_typer(admin_commands(tools), name="admin")
     add_claim_code(commands, tools)
+    commands.add_typer(campaign_commands(tools), name="campaigns")
     commands.add_typer(device_commands(tools), name="devices")
     add_verify(commands, tools)
     add_backup(commands, tools)
@@ -234,19 +237,27 @@ def _connected(services: Services, metrics: Metrics, place: Place, host: str, po
 
 @contextmanager
 def _rounds(engine: Engine, ingest: Ingest, client: BrokerClient, clock: Callable[[], datetime]) -> Iterator[None]:
-    """What nobody asks for: news for kiosks every few seconds, and once a day the rosters are swept."""
+    """What nobody asks for: news for kiosks every few seconds, every hour what allotments that are over left goes back
+    into their budgets, and once a day the rosters are swept."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from cloud.campaigns.actions import return_ended
     from cloud.members.actions import sweep_rosters, sweep_waiting_templates
 
     stopping = threading.Event()
 
     def go_round() -> None:
         swept_at = clock()
+        returned_at = swept_at - RETURN_EVERY
         while not stopping.wait(NEWS_EVERY_S):
             try:
                 for message in ingest.bring_news() if client.is_up else ():
                     client.publish(message)
+                if clock() - returned_at >= RETURN_EVERY:
+                    returned_at = clock()
+                    points = return_ended(engine, returned_at)
+                    if points:
+                        log.info("points went back into their budgets", extra={"points": points})
                 if clock() - swept_at >= SWEEP_EVERY:
                     swept_at = clock()
                     log.info("rosters swept", extra={"removed": sweep_rosters(engine, swept_at)})

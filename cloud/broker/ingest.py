@@ -151,5 +151,14 @@ def _allotment(
     policy = policy_in_force(connection, facts.store)
     if policy is None:
         return ()
-    told = allot(connection, tenant=facts.tenant, id=CampaignId(policy.campaign), device=id, epoch=epoch, now=now)
+    told = allot(
+        connection,
+        tenant=facts.tenant,
+        id=CampaignId(policy.campaign),
+        device=id,
+        epoch=epoch,
+        points_a_claim=policy.points,
+        is_settled=state.settled >= state.head,
+        now=now,
+    )
     return () if told is None else (told,)

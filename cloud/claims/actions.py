@@ -17,7 +17,7 @@ from sqlalchemy import Connection, func, select
 
 from cloud.campaigns.actions import record_draws
 from cloud.campaigns.queries import lock_allotments
-from cloud.campaigns.rules import AllotmentKey
+from cloud.campaigns.rules import AllotmentKey, Drawn
 from cloud.claims.queries import (
     CLAIM,
     EnvelopeKey,
@@ -51,6 +51,7 @@ from cloud.claims.rules import (
     Stream,
     Terms,
     TurnAway,
+    draft_late,
     is_carried_only,
     iso_day,
     judge,
@@ -67,7 +68,7 @@ from cloud.kit.bulk import BulkInsert, InsertNew, Values
 from cloud.kit.instants import to_microseconds
 from cloud.ledger.actions import post
 from cloud.ledger.queries import balances_of
-from cloud.ledger.rules import AccountKey, Conflict, Exists, LimitExceeded, Posted
+from cloud.ledger.rules import AccountKey, Code, Conflict, Exists, LimitExceeded, Posted
 from cloud.ledger.rules import Outcome as LedgerOutcome
 from cloud.members.actions import (
     keep_face_proofs,
@@ -373,15 +374,16 @@ def _carry_out(connection: Connection, work: _Work) -> tuple[tuple[DeviceId, All
     return tuple((DeviceId(issued.device), issued) for issued in told)
 
 
-def _sum_draws(judged: Iterable[_Judged]) -> dict[AllotmentKey, int]:
+def _sum_draws(judged: Iterable[_Judged]) -> dict[AllotmentKey, Drawn]:
     """What the kiosks drew from their allotments, posted or not."""
-    drawn: dict[AllotmentKey, int] = {}
+    drawn: dict[AllotmentKey, Drawn] = {}
     for one in judged:
         if isinstance(one.judgement, Post | Reject) and one.judgement.campaign is not None:
             speaker, epoch = one.heard.speaker, one.opened.header.epoch
             campaign = one.judgement.campaign
             key = AllotmentKey(tenant=speaker.tenant, campaign=campaign, device=speaker.device, epoch=epoch)
-            drawn[key] = drawn.get(key, 0) + one.judgement.amount
+            before = drawn.get(key, Drawn(claims=0, points=0))
+            drawn[key] = Drawn(claims=before.claims + 1, points=before.points + one.judgement.amount)
     return drawn
 
 
@@ -440,7 +442,7 @@ def _dispute_row(one: Dispute, now: datetime) -> Values:
 def _settle(connection: Connection, work: _Work) -> list[Verdict]:
     """The verdict on each judged envelope, the good claims posted; all are to be told."""
     posts = [one.judgement for one in work.judged if isinstance(one.judgement, Post)]
-    outcomes = post(connection, [one.draft for one in posts], recorded_at=work.now)
+    outcomes = _post(connection, posts, work.now)
     balances = _balances_of_repeated(connection, posts, outcomes)
     settled = iter(zip(posts, outcomes, strict=True))
     verdicts = []
@@ -461,6 +463,20 @@ def _settle(connection: Connection, work: _Work) -> list[Verdict]:
         work.tell((one.heard.speaker.device, one.opened.header.epoch), verdict)
         verdicts.append(verdict)
     return verdicts
+
+
+def _post(connection: Connection, posts: Sequence[Post], now: datetime) -> list[LedgerOutcome]:
+    """What the ledger says of each claim. Where the kiosk's allotment does not pay, the contingency is asked."""
+    outcomes = list(post(connection, [one.draft for one in posts], recorded_at=now))
+    unpaid = [number for number, outcome in enumerate(outcomes) if _is_unallotted(outcome)]
+    late = post(connection, [draft_late(posts[number]) for number in unpaid], recorded_at=now)
+    for number, outcome in zip(unpaid, late, strict=True):
+        outcomes[number] = outcome
+    return outcomes
+
+
+def _is_unallotted(outcome: LedgerOutcome) -> bool:
+    return isinstance(outcome, LimitExceeded) and outcome.account.code is Code.KIOSK_BUDGET
 
 
 def _balances_of_repeated(

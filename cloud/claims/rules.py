@@ -14,8 +14,9 @@ from enum import StrEnum
 from itertools import islice
 from typing import assert_never
 
+from cloud.campaigns.rules import CLOCK_ERROR_MAX
 from cloud.devices.rules import Wrapping
-from cloud.ledger.rules import EntryDraft, grant_daily
+from cloud.ledger.rules import EntryDraft, grant_daily, grant_late
 from cloud.members.rules import Channel, ConsentWords, Enrolment, FaceProof, Language, Origin, SpokenConsent
 from shared.answers import Outcome, Reason
 from shared.business_day import ClockTrust, instant_of
@@ -56,8 +57,7 @@ from shared.policy import POLICY_AGE_MAX, Means, Policy
 NUMBER_MAX = 2**53  # sequence numbers, epochs and versions; what a database and JSON both hold exactly
 HEADER_BYTES_MAX = 2048  # a header is about 250 bytes
 SIGNATURE_BYTES_MAX = 64
-CLOCK_SLACK_MS = 36 * 3_600_000
-"""How far a clock that was believed may be off: a day entered wrongly, and a zone on top of it."""
+CLOCK_SLACK_MS = CLOCK_ERROR_MAX // timedelta(milliseconds=1)
 
 GAP_ASKED_AFTER = timedelta(seconds=5)
 MISSING_MAX = 100  # numbers asked for in one receipt: one message of the kiosk's
@@ -291,6 +291,19 @@ def _judge_fact(header: Header, fact: Fact | None, facts: Facts) -> Judgement:
             return judge_face(header, fact, facts)
         case _:
             assert_never(fact)
+
+
+def draft_late(claim: Post) -> EntryDraft:
+    """The claim's entry once the kiosk's allotment does not pay for it: the campaign's contingency does."""
+    member = claim.draft.postings[1].account
+    return grant_late(
+        claim=ClaimId(claim.draft.id),
+        tenant=claim.draft.tenant,
+        campaign=claim.campaign,
+        member=claim.member,
+        points=Points(amount=claim.amount, unit=member.unit),
+        effective_at=claim.draft.effective_at,
+    )
 
 
 def iso_day(text: str) -> str | None:

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, text
 from typer.testing import CliRunner, Result
 
 from cloud.app import compose
+from cloud.campaigns.actions import allot, create_campaign
+from cloud.campaigns.rules import Campaign
 from cloud.catalogue.actions import create_merchant, create_programme, create_store, create_tenant
 from cloud.catalogue.rules import Merchant, Programme, Store
 from cloud.cli.place import NotThere, Place, Tools
@@ -361,3 +363,39 @@ def test_a_database_that_is_not_there(place: Place) -> None:
     run = runner(replace(place, database="postgresql://nobody@127.0.0.1:1/none"))
     with pytest.raises(NotThere, match="cannot be opened"):
         run("verify")
+
+
+def add_campaign(place: Place) -> None:
+    """A campaign of which one kiosk holds a hundred points, whose allotment ended long ago."""
+    spring = Campaign(tenant=TenantId("nord"), id=CampaignId("spring"), name="S", unit="PT:a", allotment_points=100)
+    with place.open_database() as engine, writing(engine) as connection:
+        assert create_campaign(connection, spring, budget=500, contingency=50, now=NOW) == spring
+        long_ago = NOW - timedelta(days=60)
+        told = allot(
+            connection,
+            tenant=spring.tenant,
+            id=spring.id,
+            device=DeviceId("door1"),
+            epoch=1,
+            points_a_claim=5,
+            is_settled=True,
+            now=long_ago,
+        )
+        assert told is not None
+
+
+def test_campaigns_show_where_their_points_are_and_take_back_what_is_over(place: Place, run: Run) -> None:
+    add_store(place)
+    add_campaign(place)
+
+    told = run("campaigns", "list", "nord").stdout
+    assert "budget 350, at kiosks 100, contingency 50, granted 0 (late 0); taken back 0" in told
+    assert "0 of 100 until" in run("campaigns", "allotments", "nord", "spring").stdout
+    assert [run("campaigns", "return").stdout for _ in range(2)] == ["100 points went back\n", "0 points went back\n"]
+
+    (funds,) = map(json.loads, run("campaigns", "list", "nord", "--json").stdout.splitlines())
+    (allotment,) = map(json.loads, run("campaigns", "allotments", "nord", "spring", "--json").stdout.splitlines())
+    assert (funds["budget"], funds["returned"], allotment["returned"]) == (450, 100, 100)
+    assert "taken back 100, over since" in run("campaigns", "allotments", "nord", "spring").stdout
+    with pytest.raises(NotThere):
+        run("campaigns", "allotments", "nord", "autumn")
