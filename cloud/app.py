@@ -24,6 +24,7 @@ from cloud import VERSION
 from cloud.cli.admin import admin_commands
 from cloud.cli.backup import add_backup
 from cloud.cli.campaigns import campaign_commands
+from cloud.cli.claims import claim_commands
 from cloud.cli.demo import DemoTools, demo_commands
 from cloud.cli.devices import add_claim_code, device_commands
 from cloud.cli.documents import add_documents
@@ -72,6 +73,7 @@ def compose(config: Config, *, clock: Callable[[], datetime], random: Callable[[
     commands.add_typer(admin_commands(tools), name="admin")
     add_claim_code(commands, tools)
     commands.add_typer(campaign_commands(tools), name="campaigns")
+    commands.add_typer(claim_commands(tools), name="claims")
     commands.add_typer(device_commands(tools), name="devices")
     add_verify(commands, tools)
     add_backup(commands, tools)

@@ -207,6 +207,16 @@ def record_draws(
     return tuple(tell(one, wanted[key].unit) for key, one in fresh.items())
 
 
+def note_draws(
+    connection: Connection,
+    held: Mapping[AllotmentKey, HeldAllotment],
+    drawn: Mapping[AllotmentKey, Drawn],
+    now: datetime,
+) -> None:
+    """The draws count (the allotments as locked before) and nothing is filled again: a person let them through."""
+    _save(connection, [draw(held[key].allotment, more, now) for key, more in drawn.items() if key in held])
+
+
 def return_ended(engine: Engine, now: datetime, *, at_once: int = RETURNS_MAX) -> int:
     """How many points went back into budgets from allotments that are over; nothing more when it is called again.
 

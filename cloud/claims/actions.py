@@ -15,7 +15,7 @@ from typing import TypeVar, assert_never
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from cloud.campaigns.actions import record_draws
+from cloud.campaigns.actions import note_draws, record_draws
 from cloud.campaigns.queries import lock_allotments
 from cloud.campaigns.rules import AllotmentKey, Drawn
 from cloud.claims.queries import (
@@ -26,16 +26,20 @@ from cloud.claims.queries import (
     TermsKey,
     claimants_of,
     find_envelopes,
+    find_reviews,
     lock_streams,
     read_links_ahead,
+    read_streams,
     signing_key,
     speakers_of,
+    stored_envelope,
     terms_of,
 )
 from cloud.claims.rules import (
     CARRIED,
     NUMBER_MAX,
     Claimant,
+    Decision,
     Dispute,
     EpochState,
     Facts,
@@ -47,6 +51,7 @@ from cloud.claims.rules import (
     Quarantine,
     Reject,
     Repeat,
+    ReviewRefusal,
     Speaker,
     Stream,
     Terms,
@@ -55,16 +60,19 @@ from cloud.claims.rules import (
     is_carried_only,
     iso_day,
     judge,
+    judge_claim,
     member_named,
     number_fault,
     open_stream,
+    review_fault,
     size_fault,
     turn_away,
 )
-from cloud.claims.tables import envelope, envelope_stream, face_dispute, refused_envelope
+from cloud.claims.tables import envelope, envelope_review, envelope_stream, face_dispute, refused_envelope
 from cloud.devices.actions import keep_wraps, quarantine_epoch
 from cloud.devices.rules import Wrapping
 from cloud.kit.bulk import BulkInsert, InsertNew, Values
+from cloud.kit.events import NewEvent, append
 from cloud.kit.instants import to_microseconds
 from cloud.ledger.actions import post
 from cloud.ledger.queries import balances_of
@@ -359,7 +367,7 @@ def _judge(
 
 def _carry_out(connection: Connection, work: _Work) -> tuple[tuple[DeviceId, AllotmentIssued], ...]:
     """Stores and posts all that was judged; the allotments that kiosks have to be told of."""
-    drawn = _sum_draws(work.judged)
+    drawn = _sum_draws((one.heard.speaker, one.opened.header.epoch, one.judgement) for one in work.judged)
     allotments = lock_allotments(connection, drawn.keys())
     _follow_faces(connection, work)
     _mark_seen(connection, work)
@@ -374,16 +382,15 @@ def _carry_out(connection: Connection, work: _Work) -> tuple[tuple[DeviceId, All
     return tuple((DeviceId(issued.device), issued) for issued in told)
 
 
-def _sum_draws(judged: Iterable[_Judged]) -> dict[AllotmentKey, Drawn]:
-    """What the kiosks drew from their allotments, posted or not."""
+def _sum_draws(judged: Iterable[tuple[Speaker, int, Judgement]]) -> dict[AllotmentKey, Drawn]:
+    """What the kiosks drew from their allotments, posted or not: who spoke in which epoch, and what became of it."""
     drawn: dict[AllotmentKey, Drawn] = {}
-    for one in judged:
-        if isinstance(one.judgement, Post | Reject) and one.judgement.campaign is not None:
-            speaker, epoch = one.heard.speaker, one.opened.header.epoch
-            campaign = one.judgement.campaign
+    for speaker, epoch, judgement in judged:
+        if isinstance(judgement, Post | Reject) and judgement.campaign is not None:
+            campaign = judgement.campaign
             key = AllotmentKey(tenant=speaker.tenant, campaign=campaign, device=speaker.device, epoch=epoch)
             before = drawn.get(key, Drawn(claims=0, points=0))
-            drawn[key] = Drawn(claims=before.claims + 1, points=before.points + one.judgement.amount)
+            drawn[key] = Drawn(claims=before.claims + 1, points=before.points + judgement.amount)
     return drawn
 
 
@@ -599,6 +606,113 @@ def _without_carried(said: Envelope) -> Envelope:
     except UNREADABLE:
         return said
     return msgspec.structs.replace(said, salt=None, payload=None) if kind in CARRIED else said
+
+
+# -- what a person decides ---------------------------------------------------------------------------------------
+
+REVIEWED = "claims.reviewed"  # the body is the envelope's device, epoch and number, and the outcome, as JSON
+REVIEWS_TOLD_MAX = 200  # in one transaction; the others are next
+
+
+def review_envelope(
+    connection: Connection, key: EnvelopeKey, decision: Decision, now: datetime
+) -> Verdict | ReviewRefusal:
+    """The verdict that follows from a person's decision about a quarantined envelope: final, and told to its kiosk.
+
+    A released claim is judged as if it stood in its place, and posts or is rejected for what is wrong with it. What is
+    not released is rejected for the reason that it waited for.
+    """
+    device, epoch, seq = key
+    streams = lock_streams(connection, [(device, epoch)])
+    speaker = speakers_of(connection, [device]).get(device)
+    said, found = stored_envelope(connection, key), find_envelopes(connection, [key]).get(key)
+    if speaker is None or said is None or found is None or not streams:
+        return ReviewRefusal.UNKNOWN_ENVELOPE
+    if find_reviews(connection, [key]):
+        return ReviewRefusal.DECIDED
+    opened = open_envelope(said, device, signing_key(speaker.public_key))
+    assert isinstance(opened, Opened), "only what could be opened was given a number"
+    fault = review_fault(decision, found.verdict, opened.fact)
+    if fault is not None:
+        return fault
+    if decision.is_released and isinstance(opened.fact, ClaimMade):
+        verdict = _release(connection, speaker, opened.header, opened.fact, now)
+    else:
+        verdict = Verdict(seq=seq, outcome=Outcome.REJECTED, reason=found.verdict.reason)
+    place = {"device": device, "epoch": epoch, "seq": seq}
+    connection.execute(
+        envelope_review.insert().values(
+            **place,
+            tenant=speaker.tenant,
+            store=speaker.store,
+            reviewer=decision.reviewer,
+            note=decision.note.strip(),
+            outcome=verdict.outcome.value,
+            reason=None if verdict.reason is None else verdict.reason.value,
+            balance=verdict.balance,
+            reviewed_at=now,
+        )
+    )
+    body = msgspec.json.encode(place | {"outcome": verdict.outcome.value, "by": decision.reviewer})
+    append(connection, [NewEvent(topic=REVIEWED, tenant=speaker.tenant, body=body)], recorded_at=now)
+    return verdict
+
+
+def tell_reviews(connection: Connection, now: datetime) -> tuple[tuple[DeviceId, Receipt], ...]:
+    """The receipts of decisions that no kiosk was told yet; from now on they count as told.
+
+    One that is lost on the way is not sent again by itself; whoever repeats the envelope is told.
+    """
+    c = envelope_review.c
+    query = select(c.device, c.epoch, c.seq).where(c.told_at.is_(None)).order_by(c.device, c.epoch, c.seq)
+    rows = connection.execute(query.limit(REVIEWS_TOLD_MAX).with_for_update(skip_locked=True)).all()
+    keys = [(DeviceId(row.device), row.epoch, row.seq) for row in rows]
+    found = find_envelopes(connection, keys)
+    streams = read_streams(connection, {key[:2] for key in keys})
+    told: dict[StreamKey, dict[int, Verdict]] = {}
+    for key in keys:
+        told.setdefault(key[:2], {})[key[2]] = found[key].verdict
+        of_key = (c.device == key[0]) & (c.epoch == key[1]) & (c.seq == key[2])
+        connection.execute(envelope_review.update().where(of_key).values(told_at=now))
+    return tuple(
+        (
+            stream[0],
+            Receipt(
+                device=stream[0],
+                epoch=stream[1],
+                contiguous=streams[stream].contiguous,
+                head=streams[stream].head,
+                verdicts=tuple(verdicts[seq] for seq in sorted(verdicts)),
+            ),
+        )
+        for stream, verdicts in told.items()
+    )
+
+
+def _release(connection: Connection, speaker: Speaker, header: Header, claim: ClaimMade, now: datetime) -> Verdict:
+    """The verdict on a claim that a person lets through, posted when it is good."""
+    terms_key, member_key = (speaker.store, header.policy_version), (speaker.tenant, MemberId(claim.member))
+    is_id = len(claim.member) == MEMBER_ID_BYTES
+    facts = Facts(
+        speaker=speaker,
+        epoch=EpochState.OPEN,
+        neighbours=Neighbours(),
+        terms=terms_of(connection, [terms_key]).get(terms_key),
+        claimant=claimants_of(connection, [member_key]).get(member_key) if is_id else None,
+        now_ms=milliseconds(now),
+    )
+    judged = judge_claim(header, claim, facts)
+    drawn = _sum_draws([(speaker, header.epoch, judged)])
+    held = lock_allotments(connection, drawn.keys())
+    if isinstance(judged, Reject):
+        verdict = Verdict(seq=header.seq, outcome=Outcome.REJECTED, reason=judged.reason)
+    else:
+        mark_seen(connection, speaker.store, [judged.member], now)
+        outcomes = _post(connection, [judged], now)
+        balances = _balances_of_repeated(connection, [judged], outcomes)
+        verdict = _verdict_of(header.seq, outcomes[0], balances.get(judged.draft.postings[1].account))
+    note_draws(connection, held, drawn, now)
+    return verdict
 
 
 # -- receipts ----------------------------------------------------------------------------------------------------

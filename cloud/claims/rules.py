@@ -18,7 +18,7 @@ from cloud.campaigns.rules import CLOCK_ERROR_MAX
 from cloud.devices.rules import Wrapping
 from cloud.ledger.rules import EntryDraft, grant_daily, grant_late
 from cloud.members.rules import Channel, ConsentWords, Enrolment, FaceProof, Language, Origin, SpokenConsent
-from shared.answers import Outcome, Reason
+from shared.answers import Outcome, Reason, Verdict
 from shared.business_day import ClockTrust, instant_of
 from shared.consent import Purpose
 from shared.envelope import (
@@ -304,6 +304,42 @@ def draft_late(claim: Post) -> EntryDraft:
         points=Points(amount=claim.amount, unit=member.unit),
         effective_at=claim.draft.effective_at,
     )
+
+
+NOTE_LENGTH_MAX = 500  # of what a person writes to a decision: a paragraph
+
+
+class ReviewRefusal(StrEnum):
+    """Why a person's decision about an envelope was not taken."""
+
+    UNKNOWN_ENVELOPE = "unknown_envelope"
+    NOT_QUARANTINED = "not_quarantined"
+    NOT_A_CLAIM = "not_a_claim"
+    DECIDED = "decided"
+    UNUSABLE_NOTE = "unusable_note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a person says of a quarantined envelope: whether it counts, who says so, and why."""
+
+    is_released: bool
+    reviewer: str
+    note: str
+
+
+def review_fault(decision: Decision, waits: Verdict, fact: Fact | None) -> ReviewRefusal | None:
+    """What is wrong with deciding so about an envelope on which this was the verdict, or None.
+
+    Only a claim can be released: consents and templates are said anew, at the door.
+    """
+    if not 0 < len(decision.note.strip()) <= NOTE_LENGTH_MAX:
+        return ReviewRefusal.UNUSABLE_NOTE
+    if waits.outcome is not Outcome.QUARANTINED:
+        return ReviewRefusal.NOT_QUARANTINED
+    if decision.is_released and not isinstance(fact, ClaimMade):
+        return ReviewRefusal.NOT_A_CLAIM
+    return None
 
 
 def iso_day(text: str) -> str | None:

@@ -123,3 +123,42 @@ def test_another_tenants_store_is_as_good_as_none(client: Client, world: World) 
 
     assert client.get(CLAIMS, headers=stranger).status_code == 404
     assert client.get(CLAIMS, headers=pos).status_code == 403
+
+
+def test_quarantine_is_listed_and_decided_by_the_stores_own_people(client: Client, world: World) -> None:
+    kiosk = world.add_kiosk("door2")
+    kiosk.previous = bytes(32)
+    world.tell(kiosk, *(kiosk.claim(member_of(number), NOON) for number in (11, 12, 13)))
+    path, waits = "/v1/stores/centro/quarantine", "/v1/stores/centro/quarantine/door2/1"
+
+    first = client.get(path, params={"limit": 2}).json()
+    second = client.get(path, params={"limit": 2, "cursor": first["next"]}).json()
+    assert [one["seq"] for page in (first, second) for one in page["items"]] == [1, 2, 3]
+    assert (first["items"][0]["reason"], first["items"][0]["kind"], second["next"]) == ("broken_chain", "claim", None)
+
+    key = {"Idempotency-Key": "one"}
+    told = [client.post(f"{waits}/1", json={"release": True, "note": "seen"}, headers=key) for _ in range(2)]
+    assert [one.json() for one in told] == [{"outcome": "posted", "reason": None, "balance": 10}] * 2
+    assert client.post(f"{waits}/1", json={"release": False, "note": "no"}).status_code == 409
+    assert client.post(f"{waits}/2", json={"release": False, "note": "copied"}).json()["outcome"] == "rejected"
+    assert client.post(f"{waits}/3", json={"release": True, "note": " "}).status_code == 422
+    assert client.post(f"{waits}/9", json={"release": True, "note": "x"}).status_code == 404
+
+    shown = client.get(CLAIMS, params={"device": "door2"}).json()["items"]
+    assert [one["review"] and one["review"]["note"] for one in shown] == ["seen", "copied", None]
+
+    auditor = bearer(world.engine, Scope.AUDITOR, tenant="rossi", number=8)
+    stranger = bearer(world.engine, Scope.MERCHANT, tenant="bianchi", number=9)
+    said = {"release": True, "note": "x"}
+    assert client.post(f"{waits}/3", json=said, headers=auditor).status_code == 403
+    assert client.post(f"{waits}/3", json=said, headers=stranger).status_code == 404
+
+
+def test_only_a_claim_is_released(client: Client, world: World) -> None:
+    kiosk = world.add_kiosk("door2")
+    kiosk.previous = bytes(32)
+    world.tell(kiosk, kiosk.visit(member_of(11)))
+
+    told = client.post("/v1/stores/centro/quarantine/door2/1/1", json={"release": True, "note": "x"})
+
+    assert (told.status_code, told.json()["title"]) == (409, "Only a claim can be released")

@@ -40,9 +40,12 @@ from shared.consent import DataLevel
 from shared.ids import CampaignId, DeviceId, MemberId, StoreId, TenantId
 from shared.points import Points
 from shared.provisioning import parse_code
+from tests.cloud.claims.world import NOON as CLAIMED_AT
+from tests.cloud.claims.world import create_world
 from tests.cloud.devices.conftest import counting_random
 from tests.cloud.devices.kiosk import Kiosk
 from tests.cloud.service import NOW
+from tests.support.kiosk import VirtualKiosk, member_of
 
 Run = Callable[..., Result]
 
@@ -399,3 +402,34 @@ def test_campaigns_show_where_their_points_are_and_take_back_what_is_over(place:
     assert "taken back 100, over since" in run("campaigns", "allotments", "nord", "spring").stdout
     with pytest.raises(NotThere):
         run("campaigns", "allotments", "nord", "autumn")
+
+
+def test_claims_in_quarantine_are_listed_and_decided(place: Place, run: Run) -> None:
+    with place.open_database() as engine:
+        world = create_world(engine)
+        kiosk = world.add_kiosk("door1")
+        kiosk.previous = bytes(32)
+        twin = VirtualKiosk(device=kiosk.device, policy=kiosk.policy)
+        world.tell(kiosk, kiosk.claim(member_of(1), CLAIMED_AT), kiosk.claim(member_of(2), CLAIMED_AT))
+        world.tell(kiosk, twin.claim(member_of(3), CLAIMED_AT))
+
+    told = run("claims", "refused", "centro").stdout
+    assert told.endswith("door1 1 1  quarantined: changed_body\n")
+    waits = run("claims", "quarantine", "centro").stdout.splitlines()
+    assert [line.split("  ")[1:] for line in waits] == [
+        ["door1 1 1", "claim 10", "quarantined: broken_chain"],
+        ["door1 1 2", "claim 10", "quarantined: epoch_quarantined"],
+    ]
+    assert run("claims", "release", "door1", "1", "1", "--note", "our own copy", "--by", "anna").stdout == "posted\n"
+    refused = run("claims", "reject", "door1", "1", "2", "--note", "not ours").stdout
+    assert refused == "rejected: epoch_quarantined\n"
+
+    assert run("claims", "quarantine", "centro", "--json").stdout == ""
+    told = run("claims", "list", "centro", "--outcome", "quarantined", "--device", "door1").stdout
+    assert "posted by anna: our own copy" in told
+    (first, _) = map(json.loads, run("claims", "list", "centro", "--json").stdout.splitlines())
+    assert first["review"]["reviewer"] == "anna"
+    with pytest.raises(NotThere, match="decided"):
+        run("claims", "release", "door1", "1", "2", "--note", "after all")
+    with pytest.raises(NotThere, match="no such outcome"):
+        run("claims", "list", "centro", "--outcome", "lost")

@@ -1,4 +1,4 @@
-"""Allotments learn how many visits their kiosk has and what was taken back of them. Only adds.
+"""Allotments learn how many visits their kiosk has and what was taken back; people review quarantine. Only adds.
 
 Counting begins with the first claim after the upgrade; until a week is behind it an allotment is as large as before.
 """
@@ -23,3 +23,22 @@ def upgrade() -> None:
     ):
         op.add_column("allotment", column)
     op.create_index(op.f("ix_allotment_ends_at"), "allotment", ["ends_at"])
+    op.create_table(
+        "envelope_review",
+        sa.Column("device", sa.Text(), nullable=False),
+        sa.Column("epoch", INT64, nullable=False),
+        sa.Column("seq", INT64, nullable=False),
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("store", sa.Text(), nullable=False),
+        sa.Column("reviewer", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("balance", INT64, nullable=True),
+        sa.Column("reviewed_at", INT64, nullable=False),
+        sa.Column("told_at", INT64, nullable=True),
+        sa.PrimaryKeyConstraint("device", "epoch", "seq", name="pk_envelope_review"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_envelope_review_told_at"), "envelope_review", ["told_at"])
