@@ -24,7 +24,7 @@ from cloud import VERSION
 from cloud.cli.admin import admin_commands
 from cloud.cli.backup import add_backup
 from cloud.cli.campaigns import campaign_commands
-from cloud.cli.claims import claim_commands
+from cloud.cli.claims import claim_commands, receipt_commands
 from cloud.cli.demo import DemoTools, demo_commands
 from cloud.cli.devices import add_claim_code, device_commands
 from cloud.cli.documents import add_documents
@@ -74,6 +74,7 @@ def compose(config: Config, *, clock: Callable[[], datetime], random: Callable[[
     add_claim_code(commands, tools)
     commands.add_typer(campaign_commands(tools), name="campaigns")
     commands.add_typer(claim_commands(tools), name="claims")
+    commands.add_typer(receipt_commands(tools), name="receipt")
     commands.add_typer(device_commands(tools), name="devices")
     add_verify(commands, tools)
     add_backup(commands, tools)
@@ -120,6 +121,7 @@ def create_app(services: Services, metrics: Metrics, surroundings: Surroundings)
         members.router(services),
         campaigns.router(services),
         claims.router(services),
+        claims.receipts_router(services),
         devices.router(services, broker=surroundings.broker, on_devices_changed=surroundings.on_devices_changed),
         ledger_router(services.engine, gate),
         metrics_router(metrics.registry, gate),

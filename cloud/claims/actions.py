@@ -27,9 +27,11 @@ from cloud.claims.queries import (
     claimants_of,
     find_envelopes,
     find_reviews,
+    is_posted,
     lock_streams,
     read_links_ahead,
     read_streams,
+    receipt_by_id,
     signing_key,
     speakers_of,
     stored_envelope,
@@ -49,6 +51,7 @@ from cloud.claims.rules import (
     Noted,
     Post,
     Quarantine,
+    ReceiptRefusal,
     Reject,
     Repeat,
     ReviewRefusal,
@@ -58,17 +61,28 @@ from cloud.claims.rules import (
     TurnAway,
     draft_late,
     is_carried_only,
+    is_note,
     iso_day,
     judge,
     judge_claim,
     member_named,
     number_fault,
     open_stream,
+    read_receipt,
+    receipt_doubt,
+    receipt_fault,
     review_fault,
     size_fault,
     turn_away,
 )
-from cloud.claims.tables import envelope, envelope_review, envelope_stream, face_dispute, refused_envelope
+from cloud.claims.tables import (
+    claim_receipt,
+    envelope,
+    envelope_review,
+    envelope_stream,
+    face_dispute,
+    refused_envelope,
+)
 from cloud.devices.actions import keep_wraps, quarantine_epoch
 from cloud.devices.rules import Wrapping
 from cloud.kit.bulk import BulkInsert, InsertNew, Values
@@ -107,8 +121,10 @@ from shared.envelope import (
     encode,
     open_envelope,
 )
-from shared.ids import MEMBER_ID_BYTES, DeviceId, MemberId, StoreId
+from shared.ids import MEMBER_ID_BYTES, DeviceId, MemberId, StoreId, TenantId
+from shared.receipts import MemberReceipt, is_genuine, parse_receipt
 
+RECEIPT_ID_BYTES = 16
 REFUSED_KEPT_MAX = 10_000  # of one device: some 7 MB; a device that is turned away so often has been looked at
 
 _s = envelope_stream.c
@@ -116,6 +132,7 @@ _new_streams = InsertNew(envelope_stream, list(_s))
 _save_streams = BulkInsert(envelope_stream, list(_s), update=[_s.contiguous, _s.head, _s.highest, _s.gap_since_us])
 _save_envelopes = BulkInsert(envelope, list(envelope.c))
 _save_refused = InsertNew(refused_envelope, list(refused_envelope.c))
+_new_receipts = InsertNew(claim_receipt, list(claim_receipt.c))
 _save_disputes = InsertNew(face_dispute, list(face_dispute.c))
 
 Kind = TypeVar("Kind")
@@ -689,8 +706,123 @@ def tell_reviews(connection: Connection, now: datetime) -> tuple[tuple[DeviceId,
     )
 
 
+def hand_in_receipt(
+    connection: Connection, tenant: TenantId, member: MemberId, text: str, now: datetime
+) -> Verdict | ReceiptRefusal:
+    """What becomes of a kiosk's receipt that the member hands in: posted unless the kiosk delivered the claim before.
+
+    The claim's id is the same either way, so it posts once, whichever comes first. Of a revoked kiosk or a set aside
+    epoch it waits for a person. The kiosk's draw is not counted here but when its envelope comes: until then less is
+    allotted, never more. Handed in again it is what it was.
+    """
+    read = parse_receipt(text.strip())
+    if read is None:
+        return ReceiptRefusal.UNREADABLE
+    receipt = read.receipt
+    speaker = speakers_of(connection, [receipt.device]).get(receipt.device)
+    if speaker is None or speaker.tenant != tenant:
+        return ReceiptRefusal.UNKNOWN_DEVICE
+    if not is_genuine(read, signing_key(speaker.public_key)):
+        return ReceiptRefusal.FORGED
+    id = hashlib.sha256(b"DSR2" + member + text.strip().encode()).digest()[:RECEIPT_ID_BYTES]
+    known = receipt_by_id(connection, id)
+    if known is not None:
+        return known.verdict
+    fault = receipt_fault(receipt, milliseconds(now))
+    if fault is not None:
+        return fault
+    judged = _judge_receipt(connection, speaker, receipt, member, now)
+    if isinstance(judged, Reject) and judged.reason is Reason.WRONG_CLAIM_ID:
+        return ReceiptRefusal.ANOTHERS
+    doubt = receipt_doubt(speaker, receipt.epoch)
+    if doubt is not None and isinstance(judged, Post) and not is_posted(connection, tenant, judged.draft.id):
+        verdict = Verdict(seq=receipt.seq, outcome=Outcome.QUARANTINED, reason=doubt)
+    else:
+        verdict = _conclude(connection, speaker, receipt.seq, judged, now)
+    _new_receipts.run(
+        connection,
+        [
+            (
+                id,
+                tenant,
+                speaker.store,
+                receipt.device,
+                receipt.epoch,
+                receipt.seq,
+                member,
+                receipt.claim,
+                receipt.amount,
+                text.strip(),
+                verdict.outcome.value,
+                None if verdict.reason is None else verdict.reason.value,
+                verdict.balance,
+                to_microseconds(now),
+                None,
+                None,
+            )
+        ],
+    )
+    return verdict
+
+
+def review_receipt(connection: Connection, id: bytes, decision: Decision, now: datetime) -> Verdict | ReviewRefusal:
+    """The verdict that follows from a person's decision about a receipt in quarantine: final."""
+    known = receipt_by_id(connection, id)
+    if known is None:
+        return ReviewRefusal.UNKNOWN_ENVELOPE
+    if known.outcome is not Outcome.QUARANTINED:
+        return ReviewRefusal.DECIDED if known.reviewer else ReviewRefusal.NOT_QUARANTINED
+    if not is_note(decision.note):
+        return ReviewRefusal.UNUSABLE_NOTE
+    read, speaker = parse_receipt(known.text), speakers_of(connection, [known.device]).get(known.device)
+    assert read is not None, "only what could be read was kept"
+    assert speaker is not None, "a device that was confirmed stays so"
+    if decision.is_released:
+        judged = _judge_receipt(connection, speaker, read.receipt, known.member, now)
+        verdict = _conclude(connection, speaker, known.seq, judged, now)
+    else:
+        verdict = Verdict(seq=known.seq, outcome=Outcome.REJECTED, reason=known.reason)
+    connection.execute(
+        claim_receipt.update()
+        .where(claim_receipt.c.id == id)
+        .values(
+            outcome=verdict.outcome.value,
+            reason=None if verdict.reason is None else verdict.reason.value,
+            balance=verdict.balance,
+            reviewer=decision.reviewer,
+            note=decision.note.strip(),
+        )
+    )
+    body = msgspec.json.encode({"receipt": id.hex(), "outcome": verdict.outcome.value, "by": decision.reviewer})
+    append(connection, [NewEvent(topic=REVIEWED, tenant=known.tenant, body=body)], recorded_at=now)
+    return verdict
+
+
+def _judge_receipt(
+    connection: Connection, speaker: Speaker, receipt: MemberReceipt, member: MemberId, now: datetime
+) -> Post | Reject:
+    key = (speaker.store, receipt.policy_version)
+    terms = terms_of(connection, [key]).get(key)
+    if terms is None:
+        return Reject(reason=Reason.UNKNOWN_POLICY)
+    header, claim = read_receipt(receipt, member, terms.policy)
+    return _judge_released(connection, speaker, header, claim, now)
+
+
 def _release(connection: Connection, speaker: Speaker, header: Header, claim: ClaimMade, now: datetime) -> Verdict:
     """The verdict on a claim that a person lets through, posted when it is good."""
+    judged = _judge_released(connection, speaker, header, claim, now)
+    drawn = _sum_draws([(speaker, header.epoch, judged)])
+    held = lock_allotments(connection, drawn.keys())
+    verdict = _conclude(connection, speaker, header.seq, judged, now)
+    note_draws(connection, held, drawn, now)
+    return verdict
+
+
+def _judge_released(
+    connection: Connection, speaker: Speaker, header: Header, claim: ClaimMade, now: datetime
+) -> Post | Reject:
+    """The judgement on a claim by what it says, wherever it stands."""
     terms_key, member_key = (speaker.store, header.policy_version), (speaker.tenant, MemberId(claim.member))
     is_id = len(claim.member) == MEMBER_ID_BYTES
     facts = Facts(
@@ -701,18 +833,17 @@ def _release(connection: Connection, speaker: Speaker, header: Header, claim: Cl
         claimant=claimants_of(connection, [member_key]).get(member_key) if is_id else None,
         now_ms=milliseconds(now),
     )
-    judged = judge_claim(header, claim, facts)
-    drawn = _sum_draws([(speaker, header.epoch, judged)])
-    held = lock_allotments(connection, drawn.keys())
+    return judge_claim(header, claim, facts)
+
+
+def _conclude(connection: Connection, speaker: Speaker, seq: int, judged: Post | Reject, now: datetime) -> Verdict:
+    """The verdict on a claim that comes alone, posted when it is good."""
     if isinstance(judged, Reject):
-        verdict = Verdict(seq=header.seq, outcome=Outcome.REJECTED, reason=judged.reason)
-    else:
-        mark_seen(connection, speaker.store, [judged.member], now)
-        outcomes = _post(connection, [judged], now)
-        balances = _balances_of_repeated(connection, [judged], outcomes)
-        verdict = _verdict_of(header.seq, outcomes[0], balances.get(judged.draft.postings[1].account))
-    note_draws(connection, held, drawn, now)
-    return verdict
+        return Verdict(seq=seq, outcome=Outcome.REJECTED, reason=judged.reason)
+    mark_seen(connection, speaker.store, [judged.member], now)
+    outcomes = _post(connection, [judged], now)
+    balances = _balances_of_repeated(connection, [judged], outcomes)
+    return _verdict_of(seq, outcomes[0], balances.get(judged.draft.postings[1].account))
 
 
 # -- receipts ----------------------------------------------------------------------------------------------------

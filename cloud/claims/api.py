@@ -5,22 +5,33 @@ The one thing that is written is what a person decides about an envelope in quar
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from sqlalchemy import Connection
 
 from cloud.catalogue.queries import store_by_id
 from cloud.catalogue.rules import Store
 from cloud.catalogue.schemas import Id
-from cloud.claims.actions import review_envelope
+from cloud.claims.actions import hand_in_receipt, review_envelope, review_receipt
 from cloud.claims.queries import (
     claims_of_store,
     disputes_of_store,
     quarantine_of_store,
+    receipt_by_id,
+    receipts_of_store,
     refused_of_store,
     stands_in,
 )
-from cloud.claims.rules import Decision, ReviewRefusal
-from cloud.claims.schemas import ClaimView, Day, DisputeView, NewReview, RefusedView, VerdictView
+from cloud.claims.rules import Decision, ReceiptRefusal, ReviewRefusal
+from cloud.claims.schemas import (
+    ClaimView,
+    Day,
+    DisputeView,
+    HandedText,
+    NewReview,
+    ReceiptView,
+    RefusedView,
+    VerdictView,
+)
 from cloud.errors import ProblemError, ProblemKind
 from cloud.kit.auth import Gate, Principal, Scope
 from cloud.kit.database import reading, writing
@@ -28,12 +39,14 @@ from cloud.kit.idempotency import WriteRequest, answer_once, write_request
 from cloud.kit.pagination import BAD_CURSOR, LIMIT_DEFAULT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from cloud.kit.problems import INVALID_REQUEST, MISSING_SCOPE, NOT_FOUND, UNAUTHENTICATED, document
 from cloud.kit.services import Services
+from cloud.members.api import OwnDoor, Session
 from shared.answers import Outcome, Verdict
-from shared.ids import DeviceId, StoreId
+from shared.ids import DeviceId, MemberId, StoreId, TenantId, parse_member
 
 NOT_WAITING: Final = ProblemKind(
     name="not-waiting", status=409, title="The envelope is not in quarantine, or somebody has decided already"
 )
+RECEIPT_REFUSED: Final = ProblemKind(name="receipt-refused", status=422, title="The receipt is not taken")
 NOT_A_CLAIM: Final = ProblemKind(name="not-a-claim", status=409, title="Only a claim can be released")
 
 
@@ -125,6 +138,43 @@ def router(services: Services) -> APIRouter:
 
             return answer_once(connection, request, write)
 
+    @routes.get("/claim-receipts")
+    def get_receipts(
+        store: Id,
+        principal: Annotated[Principal, reader],
+        outcome: Annotated[Outcome | None, Query(description="Those with this outcome alone.")] = None,
+        limit: Limit = LIMIT_DEFAULT,
+        cursor: Cursor = None,
+    ) -> Page[ReceiptView]:
+        """Receipts of the store's kiosks that members handed in; those in quarantine wait for a person."""
+        after = _read_id(decode_cursor(cursor, str))
+        with reading(services.engine) as connection:
+            place = _visible(connection, store, principal).id
+            found = receipts_of_store(connection, place, outcome=outcome, after=after, limit=limit + 1)
+        shown, has_more = cut(found, limit)
+        following = encode_cursor(shown[-1].id.hex()) if has_more else None
+        return Page(items=tuple(map(ReceiptView.of, shown)), next=following)
+
+    @routes.post("/claim-receipts/{receipt}", response_model=VerdictView, responses=document(NOT_WAITING))
+    def post_receipt_review(
+        store: Id,
+        receipt: Annotated[str, Path(pattern="^[0-9a-f]{32}$")],
+        body: NewReview,
+        request: Annotated[WriteRequest, writer],
+    ) -> Response:
+        """Lets a receipt in quarantine count, or rejects it. Final."""
+        decision = Decision(is_released=body.release, reviewer=request.principal.name, note=body.note)
+        with writing(services.engine) as connection:
+            place = _visible(connection, store, request.principal).id
+
+            def write() -> VerdictView:
+                known = receipt_by_id(connection, bytes.fromhex(receipt))
+                if known is None or known.store != place:
+                    raise ProblemError(NOT_FOUND)
+                return VerdictView.of(_decided(review_receipt(connection, known.id, decision, request.at)))
+
+            return answer_once(connection, request, write)
+
     @routes.get("/face-disputes")
     def get_disputes(
         store: Id, principal: Annotated[Principal, reader], limit: Limit = LIMIT_DEFAULT, cursor: Cursor = None
@@ -141,6 +191,53 @@ def router(services: Services) -> APIRouter:
         shown, has_more = cut(found, limit)
         following = encode_cursor(shown[-1].place) if has_more else None
         return Page(items=tuple(map(DisputeView.of, shown)), next=following)
+
+    return routes
+
+
+def receipts_router(services: Services) -> APIRouter:
+    """The routes under which a receipt is handed in: by the member, and by staff for one."""
+    routes = APIRouter(
+        prefix="/v1",
+        tags=["claims"],
+        responses=document(UNAUTHENTICATED, MISSING_SCOPE, INVALID_REQUEST, NOT_FOUND, RECEIPT_REFUSED),
+    )
+    own = OwnDoor(services)
+    gate = Gate(services.engine, services.clock)
+    writer = Depends(write_request(gate.requires(Scope.ADMIN, Scope.MERCHANT), services.clock))
+
+    def hand_in(tenant: TenantId, member: MemberId, body: HandedText, request: WriteRequest) -> Response:
+        with writing(services.engine) as connection:
+
+            def write() -> VerdictView:
+                made = hand_in_receipt(connection, tenant, member, body.text, request.at)
+                if isinstance(made, ReceiptRefusal):
+                    raise ProblemError(RECEIPT_REFUSED, made.value)
+                return VerdictView.of(made)
+
+            return answer_once(connection, request, write)
+
+    @routes.post("/me/claim-receipts", response_model=VerdictView)
+    def post_own_receipt(
+        body: HandedText,
+        me: Annotated[Session, Depends(own.session)],
+        request: Annotated[WriteRequest, Depends(own.write)],
+    ) -> Response:
+        """Hands in the receipt of a visit. The points are the member's once, whether the kiosk told of it or not."""
+        return hand_in(me.tenant, me.member, body, request)
+
+    @routes.post("/members/{member}/claim-receipts", response_model=VerdictView)
+    def post_receipt(
+        member: str,
+        body: HandedText,
+        request: Annotated[WriteRequest, writer],
+        tenant: Annotated[Id | None, Query()] = None,
+    ) -> Response:
+        """Hands in a member's receipt for them."""
+        id = parse_member(member)
+        if id is None:
+            raise ProblemError(NOT_FOUND)
+        return hand_in(request.principal.tenant_or(tenant), id, body, request)
 
     return routes
 

@@ -12,10 +12,18 @@ from sqlalchemy import Connection, Row, Select, func, select, tuple_
 
 from cloud.catalogue.tables import policy
 from cloud.claims.rules import AHEAD_MAX, Claimant, Link, Speaker, Stream, Terms
-from cloud.claims.tables import envelope, envelope_review, envelope_stream, face_dispute, refused_envelope
+from cloud.claims.tables import (
+    claim_receipt,
+    envelope,
+    envelope_review,
+    envelope_stream,
+    face_dispute,
+    refused_envelope,
+)
 from cloud.devices.queries import device_for_ingest
 from cloud.kit.bulk import KeyedSelect
 from cloud.kit.instants import from_microseconds
+from cloud.ledger.tables import journal_entry
 from cloud.members.queries import member_facts
 from cloud.members.tables import member_card, member_phone
 from shared.answers import Outcome, Reason, Verdict
@@ -261,6 +269,77 @@ def stands_in(connection: Connection, store: StoreId, key: EnvelopeKey) -> bool:
     device, epoch, seq = key
     query = select(_e.seq).where(_e.device == device, _e.epoch == epoch, _e.seq == seq, _e.store == store)
     return connection.execute(query).first() is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedIn:
+    """A receipt that a member handed in, and what became of it. `reviewer` and `note` once a person has decided."""
+
+    id: bytes
+    tenant: TenantId
+    store: StoreId
+    device: DeviceId
+    epoch: int
+    seq: int
+    member: MemberId
+    claim: bytes
+    amount: int
+    text: str
+    outcome: Outcome
+    reason: Reason | None
+    balance: int | None
+    handed_in_at: datetime
+    reviewer: str | None
+    note: str | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What became of it, as a verdict on its number."""
+        return Verdict(seq=self.seq, outcome=self.outcome, reason=self.reason, balance=self.balance)
+
+
+def receipt_by_id(connection: Connection, id: bytes) -> HandedIn | None:
+    """The receipt, its row locked until the transaction ends; or None."""
+    row = connection.execute(select(claim_receipt).where(claim_receipt.c.id == id).with_for_update()).one_or_none()
+    return None if row is None else _handed_in(row)
+
+
+def receipts_of_store(
+    connection: Connection, store: StoreId, *, outcome: Outcome | None, after: bytes, limit: int
+) -> tuple[HandedIn, ...]:
+    """At most `limit` receipts of the store's kiosks, those whose id comes after the one given, in id order."""
+    c = claim_receipt.c
+    query = select(claim_receipt).where(c.store == store, c.id > after)
+    if outcome is not None:
+        query = query.where(c.outcome == outcome.value)
+    return tuple(_handed_in(row) for row in connection.execute(query.order_by(c.id).limit(limit)))
+
+
+def is_posted(connection: Connection, tenant: TenantId, claim: bytes) -> bool:
+    """True when the claim is in the ledger."""
+    c = journal_entry.c
+    return connection.execute(select(c.sequence).where(c.tenant == tenant, c.id == claim)).first() is not None
+
+
+def _handed_in(row: Row[Any]) -> HandedIn:  # Any: a row of the table's own columns
+    return HandedIn(
+        id=row.id,
+        tenant=TenantId(row.tenant),
+        store=StoreId(row.store),
+        device=DeviceId(row.device),
+        epoch=row.epoch,
+        seq=row.seq,
+        member=MemberId(row.member),
+        claim=row.claim,
+        amount=row.amount,
+        text=row.text,
+        outcome=Outcome(row.outcome),
+        reason=None if row.reason is None else Reason(row.reason),
+        balance=row.balance,
+        handed_in_at=row.handed_in_at,
+        reviewer=row.reviewer,
+        note=row.note,
+    )
 
 
 # -- what people read --------------------------------------------------------------------------------------------

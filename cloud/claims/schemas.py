@@ -5,10 +5,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.claims.queries import DisputedFace, HeardEnvelope, RefusedEnvelope, Review
+from cloud.claims.queries import DisputedFace, HandedIn, HeardEnvelope, RefusedEnvelope, Review
 from cloud.claims.rules import NOTE_LENGTH_MAX
 from shared.answers import Outcome, Reason, Verdict
 from shared.ids import format_member
+from shared.tokens import TEXT_LENGTH_MAX
 
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="A business day of the store: 2026-11-22.")]
 
@@ -41,6 +42,49 @@ class NewReview(BaseModel):
 
     release: bool
     note: Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH_MAX)]
+
+
+class HandedText(BaseModel):
+    """The text of the code that a kiosk showed, as a photograph of it reads."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX, examples=["DS1:..."])]
+
+
+class ReceiptView(BaseModel):
+    """A receipt that a member handed in, and what became of it. `reviewer` and `note` once a person has decided."""
+
+    id: str
+    device: str
+    epoch: int
+    seq: int
+    member: str
+    claim: str
+    amount: int
+    outcome: Outcome
+    reason: Reason | None
+    handed_in_at: datetime
+    reviewer: str | None
+    note: str | None
+
+    @classmethod
+    def of(cls, handed: HandedIn) -> "ReceiptView":
+        """The receipt for the wire."""
+        return cls(
+            id=handed.id.hex(),
+            device=handed.device,
+            epoch=handed.epoch,
+            seq=handed.seq,
+            member=format_member(handed.member),
+            claim=handed.claim.hex(),
+            amount=handed.amount,
+            outcome=handed.outcome,
+            reason=handed.reason,
+            handed_in_at=handed.handed_in_at,
+            reviewer=handed.reviewer,
+            note=handed.note,
+        )
 
 
 class VerdictView(BaseModel):

@@ -73,6 +73,30 @@ envelope_review = define_table(
     with_rowid=False,
 )
 
+# What members handed in: receipts of kiosks, each once; `id` is 16 bytes of SHA-256 over the member and the text.
+# Those in quarantine wait for a person, who writes `reviewer` and `note` and the outcome that follows.
+claim_receipt = define_table(
+    "claim_receipt",
+    Column("id", BYTES, primary_key=True),
+    Column("tenant", TEXT, nullable=False),
+    Column("store", TEXT, nullable=False),
+    Column("device", TEXT, nullable=False),
+    Column("epoch", INT64, nullable=False),
+    Column("seq", INT64, nullable=False),
+    Column("member", BYTES, nullable=False),
+    Column("claim", BYTES, nullable=False),
+    Column("amount", INT64, nullable=False),
+    Column("text", TEXT, nullable=False),
+    Column("outcome", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=True),
+    Column("balance", INT64, nullable=True),
+    Column("handed_in_at", Instant, nullable=False),
+    Column("reviewer", TEXT, nullable=True),
+    Column("note", TEXT, nullable=True),
+    Index(None, "store", "id"),
+    with_rowid=False,
+)
+
 # How far each epoch was heard. The row's lock is the lock of the epoch: two workers never judge one epoch at once.
 envelope_stream = define_table(
     "envelope_stream",

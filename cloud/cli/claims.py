@@ -1,4 +1,4 @@
-"""`doorstep-cloud claims`: what became of a store's claims, and what waits for a person to decide."""
+"""`doorstep-cloud claims` and `receipt`: what became of claims, what members prove, and what waits for a person."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from cloud.cli.place import NotThere, Tools
 
 if TYPE_CHECKING:
     from cloud.claims.schemas import ClaimView
+    from shared.answers import Verdict
 
 LINES_MAX = 100_000  # in one list; more is read through the API, page by page
 
@@ -94,6 +95,83 @@ def claim_commands(tools: Tools) -> typer.Typer:
     return group
 
 
+def receipt_commands(tools: Tools) -> typer.Typer:
+    """The command group for what members photographed at a kiosk without a line."""
+    group = typer.Typer(help="Receipts that members hand in.", no_args_is_help=True)
+
+    @group.command("submit")
+    def submit(
+        text: Annotated[str, typer.Argument(help="What the photographed code says: DS1:...")],
+        member: Annotated[str, typer.Option(help="Whose claim it is: the pseudonym.")],
+        tenant: Annotated[str, typer.Option()],
+    ) -> None:
+        """Hand in a member's receipt: posted unless the kiosk delivered the claim."""
+        from cloud.claims.actions import hand_in_receipt
+        from cloud.claims.rules import ReceiptRefusal
+        from cloud.kit.database import writing
+        from shared.ids import TenantId, parse_member
+
+        id = parse_member(member)
+        if id is None:
+            raise NotThere(f"no such member: {member}")
+        with tools.place.open_database() as engine, writing(engine) as connection:
+            made = hand_in_receipt(connection, TenantId(tenant), id, text, tools.clock())
+        if isinstance(made, ReceiptRefusal):
+            raise NotThere(f"the receipt is not taken: {made.value.replace('_', ' ')}")
+        typer.echo(_said(made))
+
+    @group.command("list")
+    def list_receipts(store: str, as_json: AsJson = False) -> None:
+        """List what was handed in of a store's kiosks; what is in quarantine waits for `release` or `reject`."""
+        from cloud.claims.queries import receipts_of_store
+        from cloud.claims.schemas import ReceiptView
+        from cloud.kit.database import reading
+        from shared.ids import StoreId
+
+        with tools.place.open_database() as engine, reading(engine) as connection:
+            found = receipts_of_store(connection, StoreId(store), outcome=None, after=b"", limit=LINES_MAX)
+        for view in map(ReceiptView.of, found):
+            became = view.outcome.value if view.reason is None else f"{view.outcome.value}: {view.reason.value}"
+            after = "" if view.reviewer is None else f"; {view.reviewer}: {view.note}"
+            shown = f"{view.id}  {view.device} {view.epoch} {view.seq}  {view.amount}  {became}{after}"
+            typer.echo(view.model_dump_json() if as_json else shown)
+
+    @group.command("release")
+    def release(receipt: str, note: Note, by: By = "operator") -> None:
+        """Let a receipt in quarantine count."""
+        typer.echo(_decide_receipt(tools, receipt, is_released=True, note=note, by=by))
+
+    @group.command("reject")
+    def reject(receipt: str, note: Note, by: By = "operator") -> None:
+        """Reject a receipt in quarantine for good."""
+        typer.echo(_decide_receipt(tools, receipt, is_released=False, note=note, by=by))
+
+    return group
+
+
+def _decide_receipt(tools: Tools, receipt: str, *, is_released: bool, note: str, by: str) -> str:
+    """What followed from the decision, for people. Raises: NotThere."""
+    from cloud.claims.actions import review_receipt
+    from cloud.claims.rules import Decision, ReviewRefusal
+    from cloud.kit.database import writing
+
+    try:
+        id = bytes.fromhex(receipt)
+    except ValueError as error:
+        raise NotThere(f"no such receipt: {receipt}") from error
+    decision = Decision(is_released=is_released, reviewer=by, note=note)
+    with tools.place.open_database() as engine, writing(engine) as connection:
+        made = review_receipt(connection, id, decision, tools.clock())
+    if isinstance(made, ReviewRefusal):
+        raise NotThere(made.value.replace("_", " "))
+    return _said(made)
+
+
+def _said(verdict: Verdict) -> str:
+    """A verdict for people."""
+    return verdict.outcome.value if verdict.reason is None else f"{verdict.outcome.value}: {verdict.reason.value}"
+
+
 def _line(view: ClaimView) -> str:
     """An envelope for people."""
     became = view.outcome.value if view.reason is None else f"{view.outcome.value}: {view.reason.value}"
@@ -117,4 +195,4 @@ def _decide(tools: Tools, key: tuple[str, int, int], *, is_released: bool, note:
         made = review_envelope(connection, (DeviceId(device), epoch, seq), decision, tools.clock())
     if isinstance(made, ReviewRefusal):
         raise NotThere(made.value.replace("_", " "))
-    return made.outcome.value if made.reason is None else f"{made.outcome.value}: {made.reason.value}"
+    return _said(made)

@@ -18,7 +18,7 @@ from cloud.catalogue.rules import Merchant, Programme, Store
 from cloud.cli.place import NotThere, Place, Tools
 from cloud.cli.setup import LOCAL_NAMES, make_installation
 from cloud.config import read_config
-from cloud.devices.actions import claim_device, confirm_device, keep_wraps
+from cloud.devices.actions import claim_device, confirm_device, keep_wraps, quarantine_epoch
 from cloud.devices.rules import DeviceRefusal, Wrapping
 from cloud.errors import CloudError
 from cloud.kit.auth import authenticate
@@ -37,9 +37,10 @@ from cloud.members.actions import (
 )
 from cloud.members.rules import Channel, ConsentWords, Enrolment, Language, Origin
 from shared.consent import DataLevel
-from shared.ids import CampaignId, DeviceId, MemberId, StoreId, TenantId
+from shared.ids import CampaignId, DeviceId, MemberId, StoreId, TenantId, format_member
 from shared.points import Points
 from shared.provisioning import parse_code
+from tests.cloud.claims.test_receipts import receipt_of
 from tests.cloud.claims.world import NOON as CLAIMED_AT
 from tests.cloud.claims.world import create_world
 from tests.cloud.devices.conftest import counting_random
@@ -433,3 +434,34 @@ def test_claims_in_quarantine_are_listed_and_decided(place: Place, run: Run) -> 
         run("claims", "release", "door1", "1", "2", "--note", "after all")
     with pytest.raises(NotThere, match="no such outcome"):
         run("claims", "list", "centro", "--outcome", "lost")
+
+
+def test_receipt_is_submitted_listed_and_decided(place: Place, run: Run) -> None:
+    with place.open_database() as engine:
+        world = create_world(engine, now=NOW - timedelta(days=1))
+        kiosk = world.add_kiosk("door1", now=NOW - timedelta(days=1))
+    texts = {number: receipt_of(kiosk, number, NOW) for number in (1, 2, 3)}
+
+    def submit(number: int, whose: int) -> str:
+        member = format_member(member_of(whose))
+        return run("receipt", "submit", texts[number], "--member", member, "--tenant", "rossi").stdout
+
+    assert submit(1, 1) == "posted\n"
+    with pytest.raises(NotThere, match="anothers"):
+        submit(2, 1)
+    with pytest.raises(NotThere, match="no such member"):
+        run("receipt", "submit", texts[1], "--member", "nobody", "--tenant", "rossi")
+    with place.open_database() as engine, writing(engine) as connection:
+        quarantine_epoch(connection, DeviceId("door1"), 1, NOW)
+    assert [submit(number, number) for number in (2, 3)] == ["quarantined: epoch_quarantined\n"] * 2
+
+    listed = [json.loads(line) for line in run("receipt", "list", "centro", "--json").stdout.splitlines()]
+    second, third = (
+        next(one["id"] for one in listed if one["member"] == format_member(member_of(number))) for number in (2, 3)
+    )
+    assert run("receipt", "release", second, "--note", "seen").stdout == "posted\n"
+    assert run("receipt", "reject", third, "--note", "not seen").stdout == "rejected: epoch_quarantined\n"
+    assert "posted; operator: seen" in run("receipt", "list", "centro").stdout
+    for wrong in (second, "00", "nonsense"):
+        with pytest.raises(NotThere):
+            run("receipt", "release", wrong, "--note", "again")

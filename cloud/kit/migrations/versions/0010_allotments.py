@@ -1,4 +1,4 @@
-"""Allotments learn how many visits their kiosk has and what was taken back; people review quarantine. Only adds.
+"""Pace and return of allotments, decisions about quarantine, members' receipts. Only adds.
 
 Counting begins with the first claim after the upgrade; until a week is behind it an allotment is as large as before.
 """
@@ -42,3 +42,26 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(op.f("ix_envelope_review_told_at"), "envelope_review", ["told_at"])
+    op.create_table(
+        "claim_receipt",
+        sa.Column("id", sa.LargeBinary(), nullable=False),
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("store", sa.Text(), nullable=False),
+        sa.Column("device", sa.Text(), nullable=False),
+        sa.Column("epoch", INT64, nullable=False),
+        sa.Column("seq", INT64, nullable=False),
+        sa.Column("member", sa.LargeBinary(), nullable=False),
+        sa.Column("claim", sa.LargeBinary(), nullable=False),
+        sa.Column("amount", INT64, nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("balance", INT64, nullable=True),
+        sa.Column("handed_in_at", INT64, nullable=False),
+        sa.Column("reviewer", sa.Text(), nullable=True),
+        sa.Column("note", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_claim_receipt"),
+        sqlite_strict=True,
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_claim_receipt_store_id"), "claim_receipt", ["store", "id"])
