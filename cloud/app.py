@@ -23,6 +23,8 @@ import typer
 from cloud import VERSION
 from cloud.cli.admin import admin_commands
 from cloud.cli.backup import add_backup
+from cloud.cli.campaigns import campaign_commands
+from cloud.cli.claims import claim_commands, receipt_commands
 from cloud.cli.demo import DemoTools, demo_commands
 from cloud.cli.devices import add_claim_code, device_commands
 from cloud.cli.documents import add_documents
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 NEWS_EVERY_S: Final = 2.0  # how soon a kiosk that is online hears of new terms, denials and revocations
 SWEEP_EVERY: Final = timedelta(days=1)
 SESSION_KEPT_S: Final = 60  # a restart of the service; what comes meanwhile waits at the broker
+RETURN_EVERY: Final = timedelta(hours=1)  # points that have lain at a kiosk for a month can wait that long
 GRACE_S: Final = (
     2  # for requests under way when the service is told to stop; a browser that stays connected gets no more
 )
@@ -73,6 +76,9 @@ def compose(config: Config, *, clock: Callable[[], datetime], random: Callable[[
     add_work(commands, config.serve, lambda options: work(tools, options))
     commands.add_typer(admin_commands(tools), name="admin")
     add_claim_code(commands, tools)
+    commands.add_typer(campaign_commands(tools), name="campaigns")
+    commands.add_typer(claim_commands(tools), name="claims")
+    commands.add_typer(receipt_commands(tools), name="receipt")
     commands.add_typer(device_commands(tools), name="devices")
     add_verify(commands, tools)
     reached = config.serve.broker_host or "127.0.0.1"
@@ -135,6 +141,7 @@ def create_app(services: Services, metrics: Metrics, surroundings: Surroundings)
         members.router(services),
         campaigns.router(services),
         claims.router(services),
+        claims.receipts_router(services),
         devices.router(services, broker=surroundings.broker, on_devices_changed=surroundings.on_devices_changed),
         ledger_router(services.engine, gate),
         metrics_router(metrics.registry, gate),
@@ -301,19 +308,27 @@ def _connected(
 
 @contextmanager
 def _rounds(engine: Engine, ingest: Ingest, client: BrokerClient, clock: Callable[[], datetime]) -> Iterator[None]:
-    """What nobody asks for: news for kiosks every few seconds, and once a day the rosters are swept."""
+    """What nobody asks for: news for kiosks every few seconds, every hour what allotments that are over left goes back
+    into their budgets, and once a day the rosters are swept."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    from cloud.campaigns.actions import return_ended
     from cloud.members.actions import sweep_rosters, sweep_waiting_templates
 
     stopping = threading.Event()
 
     def go_round() -> None:
         swept_at = clock()
+        returned_at = swept_at - RETURN_EVERY
         while not stopping.wait(NEWS_EVERY_S):
             try:
                 for message in ingest.bring_news() if client.is_up else ():
                     client.publish(message)
+                if clock() - returned_at >= RETURN_EVERY:
+                    returned_at = clock()
+                    points = return_ended(engine, returned_at)
+                    if points:
+                        log.info("points went back into their budgets", extra={"points": points})
                 if clock() - swept_at >= SWEEP_EVERY:
                     swept_at = clock()
                     log.info("rosters swept", extra={"removed": sweep_rosters(engine, swept_at)})

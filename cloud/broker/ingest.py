@@ -16,7 +16,8 @@ from cloud.broker.feeds import Listeners, is_news
 from cloud.broker.messages import Inbound, Outbound
 from cloud.campaigns.actions import allot
 from cloud.catalogue.queries import policy_in_force
-from cloud.claims.actions import apply_batches
+from cloud.claims.actions import apply_batches, tell_reviews
+from cloud.claims.queries import reviews_wait
 from cloud.devices.actions import answer_state, catch_up, tell_time
 from cloud.devices.queries import device_for_ingest
 from cloud.kit.database import reading, writing
@@ -67,11 +68,13 @@ class Ingest:
     def bring_news(self) -> Sequence[Outbound]:
         """Pages for kiosks that are online and behind; meant for every few seconds.
 
-        Policies, denials, revocations, groups and templates at once, rosters every half minute.
+        Policies, denials, revocations, groups and templates at once, rosters every half minute; and receipts for what
+        a person decided about in quarantine.
         """
         with reading(self._engine) as connection:
             behind = self._listeners.behind(connection, self._clock())
-        news: list[Addressed] = []
+            has_reviews = reviews_wait(connection)
+        news: list[Addressed] = list(self._tell_reviews()) if has_reviews else []
         for device, state in behind[:NEWS_MAX]:
             now = self._clock()
             with writing(self._engine) as connection:
@@ -80,6 +83,13 @@ class Ingest:
             self._listeners.told(device, fresh, now)
             news += [(device, page) for page in fresh]
         return [self._signed(device, answer) for device, answer in news]
+
+    def _tell_reviews(self) -> Sequence[Addressed]:
+        now = self._clock()
+        with writing(self._engine) as connection:
+            told = tell_reviews(connection, now)
+        self._count(receipt for _, receipt in told)
+        return told
 
     def _store(self, events: Sequence[tuple[DeviceId, Batch]]) -> Iterator[Addressed]:
         for part in _parts(events):
@@ -151,5 +161,14 @@ def _allotment(
     policy = policy_in_force(connection, facts.store)
     if policy is None:
         return ()
-    told = allot(connection, tenant=facts.tenant, id=CampaignId(policy.campaign), device=id, epoch=epoch, now=now)
+    told = allot(
+        connection,
+        tenant=facts.tenant,
+        id=CampaignId(policy.campaign),
+        device=id,
+        epoch=epoch,
+        points_a_claim=policy.points,
+        is_settled=state.settled >= state.head,
+        now=now,
+    )
     return () if told is None else (told,)

@@ -5,10 +5,17 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy import Connection
 
-from cloud.campaigns.actions import add_budget, create_campaign
+from cloud.campaigns.actions import add_budget, add_contingency, create_campaign
 from cloud.campaigns.queries import allotments_after, campaign_by_id, campaigns_after, funds_of
 from cloud.campaigns.rules import Campaign, CampaignRefusal
-from cloud.campaigns.schemas import AllotmentView, CampaignView, FundedCampaignView, MoreBudget, NewCampaign
+from cloud.campaigns.schemas import (
+    AllotmentView,
+    CampaignView,
+    FundedCampaignView,
+    MoreBudget,
+    MoreContingency,
+    NewCampaign,
+)
 from cloud.catalogue.schemas import Id
 from cloud.errors import ProblemError, ProblemKind
 from cloud.kit.auth import Gate, Principal, Scope
@@ -54,7 +61,9 @@ def _add_writing(routes: APIRouter, services: Services, gate: Gate) -> None:
         with writing(services.engine) as connection:
 
             def write() -> CampaignView:
-                made = create_campaign(connection, wanted, budget=body.budget, now=request.at)
+                made = create_campaign(
+                    connection, wanted, budget=body.budget, contingency=body.contingency, now=request.at
+                )
                 return CampaignView.of(_made(made))
 
             return answer_once(connection, request, write, status=201)
@@ -70,6 +79,21 @@ def _add_writing(routes: APIRouter, services: Services, gate: Gate) -> None:
             def write() -> FundedCampaignView:
                 key = services.random(16).hex()
                 made = _made(add_budget(connection, owner, CampaignId(campaign), body.points, key=key, now=request.at))
+                return FundedCampaignView.with_funds(made, funds_of(connection, made))
+
+            return answer_once(connection, request, write)
+
+    @routes.post("/{campaign}/contingency", response_model=FundedCampaignView, responses=document(NOT_FOUND))
+    def post_contingency(
+        campaign: Id, body: MoreContingency, request: Annotated[WriteRequest, writer], tenant: TenantQuery = None
+    ) -> Response:
+        """Sets points of the budget aside for claims that come late. With an Idempotency-Key a retry sets none more."""
+        owner = request.principal.tenant_or(tenant)
+        with writing(services.engine) as connection:
+
+            def write() -> FundedCampaignView:
+                key, id = services.random(16).hex(), CampaignId(campaign)
+                made = _made(add_contingency(connection, owner, id, body.points, key=key, now=request.at))
                 return FundedCampaignView.with_funds(made, funds_of(connection, made))
 
             return answer_once(connection, request, write)

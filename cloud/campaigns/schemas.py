@@ -19,7 +19,10 @@ class _Body(BaseModel):
 
 
 class NewCampaign(_Body):
-    """A campaign with its first budget. A kiosk's full allotment is `allotment_points`."""
+    """A campaign with its first budget. A kiosk's full allotment is at most `allotment_points`.
+
+    So much as `contingency` says of the budget is allotted to nobody: it pays for claims that come late.
+    """
 
     id: Id
     tenant: Id
@@ -27,10 +30,17 @@ class NewCampaign(_Body):
     unit: Unit
     budget: Annotated[int, Field(ge=0, le=BUDGET_POINTS_MAX)]
     allotment_points: Annotated[int, Field(gt=0, le=ALLOTMENT_POINTS_MAX)]
+    contingency: Annotated[int, Field(ge=0, le=BUDGET_POINTS_MAX)] = 0
 
 
 class MoreBudget(_Body):
     """Points to mint into a campaign's budget."""
+
+    points: Annotated[int, Field(gt=0, le=BUDGET_POINTS_MAX)]
+
+
+class MoreContingency(_Body):
+    """Points of a campaign's budget to set aside for claims that come late."""
 
     points: Annotated[int, Field(gt=0, le=BUDGET_POINTS_MAX)]
 
@@ -57,12 +67,18 @@ class CampaignView(BaseModel):
 
 
 class FundedCampaignView(CampaignView):
-    """A campaign and where its points are: in the budget, held by kiosks, or granted to members."""
+    """A campaign and where its points are: in the budget, held by kiosks, set aside, or granted to members.
+
+    `granted_late` is what the contingency paid; `returned` what kiosks did not use in time, in all.
+    """
 
     minted: int
     budget: int
     held: int
+    contingency: int
     granted: int
+    granted_late: int
+    returned: int
     epochs: int
 
     @classmethod
@@ -73,13 +89,20 @@ class FundedCampaignView(CampaignView):
             minted=funds.minted,
             budget=funds.budget,
             held=funds.held,
+            contingency=funds.contingency,
             granted=funds.granted,
+            granted_late=funds.granted_late,
+            returned=funds.returned,
             epochs=funds.epochs,
         )
 
 
 class AllotmentView(BaseModel):
-    """What one life of a kiosk's database may grant in all, what its claims have drawn so far, and until when."""
+    """What one life of a kiosk's database may grant in all, what its claims have drawn so far, and until when.
+
+    `size` is how much it holds when full, by the visits it had. `returned` went back into the budget in all, and since
+    `returned_at` nothing covers what is left of the total.
+    """
 
     device: str
     epoch: int
@@ -88,6 +111,9 @@ class AllotmentView(BaseModel):
     spent: int
     ends_at: datetime
     issued_at: datetime
+    size: int
+    returned: int
+    returned_at: datetime | None
 
     @classmethod
     def of(cls, allotment: Allotment) -> "AllotmentView":
@@ -100,4 +126,7 @@ class AllotmentView(BaseModel):
             spent=allotment.spent,
             ends_at=allotment.ends_at,
             issued_at=allotment.issued_at,
+            size=allotment.size,
+            returned=allotment.returned,
+            returned_at=allotment.returned_at,
         )

@@ -15,9 +15,9 @@ from typing import TypeVar, assert_never
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from cloud.campaigns.actions import record_draws
+from cloud.campaigns.actions import note_draws, record_draws
 from cloud.campaigns.queries import lock_allotments
-from cloud.campaigns.rules import AllotmentKey
+from cloud.campaigns.rules import AllotmentKey, Drawn
 from cloud.claims.queries import (
     CLAIM,
     EnvelopeKey,
@@ -26,16 +26,22 @@ from cloud.claims.queries import (
     TermsKey,
     claimants_of,
     find_envelopes,
+    find_reviews,
+    is_posted,
     lock_streams,
     read_links_ahead,
+    read_streams,
+    receipt_by_id,
     signing_key,
     speakers_of,
+    stored_envelope,
     terms_of,
 )
 from cloud.claims.rules import (
     CARRIED,
     NUMBER_MAX,
     Claimant,
+    Decision,
     Dispute,
     EpochState,
     Facts,
@@ -45,29 +51,46 @@ from cloud.claims.rules import (
     Noted,
     Post,
     Quarantine,
+    ReceiptRefusal,
     Reject,
     Repeat,
+    ReviewRefusal,
     Speaker,
     Stream,
     Terms,
     TurnAway,
+    draft_late,
     is_carried_only,
+    is_note,
     iso_day,
     judge,
+    judge_claim,
     member_named,
     number_fault,
     open_stream,
+    read_receipt,
+    receipt_doubt,
+    receipt_fault,
+    review_fault,
     size_fault,
     turn_away,
 )
-from cloud.claims.tables import envelope, envelope_stream, face_dispute, refused_envelope
+from cloud.claims.tables import (
+    claim_receipt,
+    envelope,
+    envelope_review,
+    envelope_stream,
+    face_dispute,
+    refused_envelope,
+)
 from cloud.devices.actions import keep_wraps, quarantine_epoch
 from cloud.devices.rules import Wrapping
 from cloud.kit.bulk import BulkInsert, InsertNew, Values
+from cloud.kit.events import NewEvent, append
 from cloud.kit.instants import to_microseconds
 from cloud.ledger.actions import post
 from cloud.ledger.queries import balances_of
-from cloud.ledger.rules import AccountKey, Conflict, Exists, LimitExceeded, Posted
+from cloud.ledger.rules import AccountKey, Code, Conflict, Exists, LimitExceeded, Posted
 from cloud.ledger.rules import Outcome as LedgerOutcome
 from cloud.members.actions import (
     keep_face_proofs,
@@ -98,8 +121,10 @@ from shared.envelope import (
     encode,
     open_envelope,
 )
-from shared.ids import MEMBER_ID_BYTES, DeviceId, MemberId, StoreId
+from shared.ids import MEMBER_ID_BYTES, DeviceId, MemberId, StoreId, TenantId
+from shared.receipts import MemberReceipt, is_genuine, parse_receipt
 
+RECEIPT_ID_BYTES = 16
 REFUSED_KEPT_MAX = 10_000  # of one device: some 7 MB; a device that is turned away so often has been looked at
 
 _s = envelope_stream.c
@@ -107,6 +132,7 @@ _new_streams = InsertNew(envelope_stream, list(_s))
 _save_streams = BulkInsert(envelope_stream, list(_s), update=[_s.contiguous, _s.head, _s.highest, _s.gap_since_us])
 _save_envelopes = BulkInsert(envelope, list(envelope.c))
 _save_refused = InsertNew(refused_envelope, list(refused_envelope.c))
+_new_receipts = InsertNew(claim_receipt, list(claim_receipt.c))
 _save_disputes = InsertNew(face_dispute, list(face_dispute.c))
 
 Kind = TypeVar("Kind")
@@ -358,7 +384,7 @@ def _judge(
 
 def _carry_out(connection: Connection, work: _Work) -> tuple[tuple[DeviceId, AllotmentIssued], ...]:
     """Stores and posts all that was judged; the allotments that kiosks have to be told of."""
-    drawn = _sum_draws(work.judged)
+    drawn = _sum_draws((one.heard.speaker, one.opened.header.epoch, one.judgement) for one in work.judged)
     allotments = lock_allotments(connection, drawn.keys())
     _follow_faces(connection, work)
     _mark_seen(connection, work)
@@ -373,15 +399,15 @@ def _carry_out(connection: Connection, work: _Work) -> tuple[tuple[DeviceId, All
     return tuple((DeviceId(issued.device), issued) for issued in told)
 
 
-def _sum_draws(judged: Iterable[_Judged]) -> dict[AllotmentKey, int]:
-    """What the kiosks drew from their allotments, posted or not."""
-    drawn: dict[AllotmentKey, int] = {}
-    for one in judged:
-        if isinstance(one.judgement, Post | Reject) and one.judgement.campaign is not None:
-            speaker, epoch = one.heard.speaker, one.opened.header.epoch
-            campaign = one.judgement.campaign
+def _sum_draws(judged: Iterable[tuple[Speaker, int, Judgement]]) -> dict[AllotmentKey, Drawn]:
+    """What the kiosks drew from their allotments, posted or not: who spoke in which epoch, and what became of it."""
+    drawn: dict[AllotmentKey, Drawn] = {}
+    for speaker, epoch, judgement in judged:
+        if isinstance(judgement, Post | Reject) and judgement.campaign is not None:
+            campaign = judgement.campaign
             key = AllotmentKey(tenant=speaker.tenant, campaign=campaign, device=speaker.device, epoch=epoch)
-            drawn[key] = drawn.get(key, 0) + one.judgement.amount
+            before = drawn.get(key, Drawn(claims=0, points=0))
+            drawn[key] = Drawn(claims=before.claims + 1, points=before.points + judgement.amount)
     return drawn
 
 
@@ -440,7 +466,7 @@ def _dispute_row(one: Dispute, now: datetime) -> Values:
 def _settle(connection: Connection, work: _Work) -> list[Verdict]:
     """The verdict on each judged envelope, the good claims posted; all are to be told."""
     posts = [one.judgement for one in work.judged if isinstance(one.judgement, Post)]
-    outcomes = post(connection, [one.draft for one in posts], recorded_at=work.now)
+    outcomes = _post(connection, posts, work.now)
     balances = _balances_of_repeated(connection, posts, outcomes)
     settled = iter(zip(posts, outcomes, strict=True))
     verdicts = []
@@ -461,6 +487,20 @@ def _settle(connection: Connection, work: _Work) -> list[Verdict]:
         work.tell((one.heard.speaker.device, one.opened.header.epoch), verdict)
         verdicts.append(verdict)
     return verdicts
+
+
+def _post(connection: Connection, posts: Sequence[Post], now: datetime) -> list[LedgerOutcome]:
+    """What the ledger says of each claim. Where the kiosk's allotment does not pay, the contingency is asked."""
+    outcomes = list(post(connection, [one.draft for one in posts], recorded_at=now))
+    unpaid = [number for number, outcome in enumerate(outcomes) if _is_unallotted(outcome)]
+    late = post(connection, [draft_late(posts[number]) for number in unpaid], recorded_at=now)
+    for number, outcome in zip(unpaid, late, strict=True):
+        outcomes[number] = outcome
+    return outcomes
+
+
+def _is_unallotted(outcome: LedgerOutcome) -> bool:
+    return isinstance(outcome, LimitExceeded) and outcome.account.code is Code.KIOSK_BUDGET
 
 
 def _balances_of_repeated(
@@ -583,6 +623,227 @@ def _without_carried(said: Envelope) -> Envelope:
     except UNREADABLE:
         return said
     return msgspec.structs.replace(said, salt=None, payload=None) if kind in CARRIED else said
+
+
+# -- what a person decides ---------------------------------------------------------------------------------------
+
+REVIEWED = "claims.reviewed"  # the body is the envelope's device, epoch and number, and the outcome, as JSON
+REVIEWS_TOLD_MAX = 200  # in one transaction; the others are next
+
+
+def review_envelope(
+    connection: Connection, key: EnvelopeKey, decision: Decision, now: datetime
+) -> Verdict | ReviewRefusal:
+    """The verdict that follows from a person's decision about a quarantined envelope: final, and told to its kiosk.
+
+    A released claim is judged as if it stood in its place, and posts or is rejected for what is wrong with it. What is
+    not released is rejected for the reason that it waited for.
+    """
+    device, epoch, seq = key
+    streams = lock_streams(connection, [(device, epoch)])
+    speaker = speakers_of(connection, [device]).get(device)
+    said, found = stored_envelope(connection, key), find_envelopes(connection, [key]).get(key)
+    if speaker is None or said is None or found is None or not streams:
+        return ReviewRefusal.UNKNOWN_ENVELOPE
+    if find_reviews(connection, [key]):
+        return ReviewRefusal.DECIDED
+    opened = open_envelope(said, device, signing_key(speaker.public_key))
+    assert isinstance(opened, Opened), "only what could be opened was given a number"
+    fault = review_fault(decision, found.verdict, opened.fact)
+    if fault is not None:
+        return fault
+    if decision.is_released and isinstance(opened.fact, ClaimMade):
+        verdict = _release(connection, speaker, opened.header, opened.fact, now)
+    else:
+        verdict = Verdict(seq=seq, outcome=Outcome.REJECTED, reason=found.verdict.reason)
+    place = {"device": device, "epoch": epoch, "seq": seq}
+    connection.execute(
+        envelope_review.insert().values(
+            **place,
+            tenant=speaker.tenant,
+            store=speaker.store,
+            reviewer=decision.reviewer,
+            note=decision.note.strip(),
+            outcome=verdict.outcome.value,
+            reason=None if verdict.reason is None else verdict.reason.value,
+            balance=verdict.balance,
+            reviewed_at=now,
+        )
+    )
+    body = msgspec.json.encode(place | {"outcome": verdict.outcome.value, "by": decision.reviewer})
+    append(connection, [NewEvent(topic=REVIEWED, tenant=speaker.tenant, body=body)], recorded_at=now)
+    return verdict
+
+
+def tell_reviews(connection: Connection, now: datetime) -> tuple[tuple[DeviceId, Receipt], ...]:
+    """The receipts of decisions that no kiosk was told yet; from now on they count as told.
+
+    One that is lost on the way is not sent again by itself; whoever repeats the envelope is told.
+    """
+    c = envelope_review.c
+    query = select(c.device, c.epoch, c.seq).where(c.told_at.is_(None)).order_by(c.device, c.epoch, c.seq)
+    rows = connection.execute(query.limit(REVIEWS_TOLD_MAX).with_for_update(skip_locked=True)).all()
+    keys = [(DeviceId(row.device), row.epoch, row.seq) for row in rows]
+    found = find_envelopes(connection, keys)
+    streams = read_streams(connection, {key[:2] for key in keys})
+    told: dict[StreamKey, dict[int, Verdict]] = {}
+    for key in keys:
+        told.setdefault(key[:2], {})[key[2]] = found[key].verdict
+        of_key = (c.device == key[0]) & (c.epoch == key[1]) & (c.seq == key[2])
+        connection.execute(envelope_review.update().where(of_key).values(told_at=now))
+    return tuple(
+        (
+            stream[0],
+            Receipt(
+                device=stream[0],
+                epoch=stream[1],
+                contiguous=streams[stream].contiguous,
+                head=streams[stream].head,
+                verdicts=tuple(verdicts[seq] for seq in sorted(verdicts)),
+            ),
+        )
+        for stream, verdicts in told.items()
+    )
+
+
+def hand_in_receipt(
+    connection: Connection, tenant: TenantId, member: MemberId, text: str, now: datetime
+) -> Verdict | ReceiptRefusal:
+    """What becomes of a kiosk's receipt that the member hands in: posted unless the kiosk delivered the claim before.
+
+    The claim's id is the same either way, so it posts once, whichever comes first. Of a revoked kiosk or a set aside
+    epoch it waits for a person. The kiosk's draw is not counted here but when its envelope comes: until then less is
+    allotted, never more. Handed in again it is what it was.
+    """
+    read = parse_receipt(text.strip())
+    if read is None:
+        return ReceiptRefusal.UNREADABLE
+    receipt = read.receipt
+    speaker = speakers_of(connection, [receipt.device]).get(receipt.device)
+    if speaker is None or speaker.tenant != tenant:
+        return ReceiptRefusal.UNKNOWN_DEVICE
+    if not is_genuine(read, signing_key(speaker.public_key)):
+        return ReceiptRefusal.FORGED
+    id = hashlib.sha256(b"DSR2" + member + text.strip().encode()).digest()[:RECEIPT_ID_BYTES]
+    known = receipt_by_id(connection, id)
+    if known is not None:
+        return known.verdict
+    fault = receipt_fault(receipt, milliseconds(now))
+    if fault is not None:
+        return fault
+    judged = _judge_receipt(connection, speaker, receipt, member, now)
+    if isinstance(judged, Reject) and judged.reason is Reason.WRONG_CLAIM_ID:
+        return ReceiptRefusal.ANOTHERS
+    doubt = receipt_doubt(speaker, receipt.epoch)
+    if doubt is not None and isinstance(judged, Post) and not is_posted(connection, tenant, judged.draft.id):
+        verdict = Verdict(seq=receipt.seq, outcome=Outcome.QUARANTINED, reason=doubt)
+    else:
+        verdict = _conclude(connection, speaker, receipt.seq, judged, now)
+    _new_receipts.run(
+        connection,
+        [
+            (
+                id,
+                tenant,
+                speaker.store,
+                receipt.device,
+                receipt.epoch,
+                receipt.seq,
+                member,
+                receipt.claim,
+                receipt.amount,
+                text.strip(),
+                verdict.outcome.value,
+                None if verdict.reason is None else verdict.reason.value,
+                verdict.balance,
+                to_microseconds(now),
+                None,
+                None,
+            )
+        ],
+    )
+    return verdict
+
+
+def review_receipt(connection: Connection, id: bytes, decision: Decision, now: datetime) -> Verdict | ReviewRefusal:
+    """The verdict that follows from a person's decision about a receipt in quarantine: final."""
+    known = receipt_by_id(connection, id)
+    if known is None:
+        return ReviewRefusal.UNKNOWN_ENVELOPE
+    if known.outcome is not Outcome.QUARANTINED:
+        return ReviewRefusal.DECIDED if known.reviewer else ReviewRefusal.NOT_QUARANTINED
+    if not is_note(decision.note):
+        return ReviewRefusal.UNUSABLE_NOTE
+    read, speaker = parse_receipt(known.text), speakers_of(connection, [known.device]).get(known.device)
+    assert read is not None, "only what could be read was kept"
+    assert speaker is not None, "a device that was confirmed stays so"
+    if decision.is_released:
+        judged = _judge_receipt(connection, speaker, read.receipt, known.member, now)
+        verdict = _conclude(connection, speaker, known.seq, judged, now)
+    else:
+        verdict = Verdict(seq=known.seq, outcome=Outcome.REJECTED, reason=known.reason)
+    connection.execute(
+        claim_receipt.update()
+        .where(claim_receipt.c.id == id)
+        .values(
+            outcome=verdict.outcome.value,
+            reason=None if verdict.reason is None else verdict.reason.value,
+            balance=verdict.balance,
+            reviewer=decision.reviewer,
+            note=decision.note.strip(),
+        )
+    )
+    body = msgspec.json.encode({"receipt": id.hex(), "outcome": verdict.outcome.value, "by": decision.reviewer})
+    append(connection, [NewEvent(topic=REVIEWED, tenant=known.tenant, body=body)], recorded_at=now)
+    return verdict
+
+
+def _judge_receipt(
+    connection: Connection, speaker: Speaker, receipt: MemberReceipt, member: MemberId, now: datetime
+) -> Post | Reject:
+    key = (speaker.store, receipt.policy_version)
+    terms = terms_of(connection, [key]).get(key)
+    if terms is None:
+        return Reject(reason=Reason.UNKNOWN_POLICY)
+    header, claim = read_receipt(receipt, member, terms.policy)
+    return _judge_released(connection, speaker, header, claim, now)
+
+
+def _release(connection: Connection, speaker: Speaker, header: Header, claim: ClaimMade, now: datetime) -> Verdict:
+    """The verdict on a claim that a person lets through, posted when it is good."""
+    judged = _judge_released(connection, speaker, header, claim, now)
+    drawn = _sum_draws([(speaker, header.epoch, judged)])
+    held = lock_allotments(connection, drawn.keys())
+    verdict = _conclude(connection, speaker, header.seq, judged, now)
+    note_draws(connection, held, drawn, now)
+    return verdict
+
+
+def _judge_released(
+    connection: Connection, speaker: Speaker, header: Header, claim: ClaimMade, now: datetime
+) -> Post | Reject:
+    """The judgement on a claim by what it says, wherever it stands."""
+    terms_key, member_key = (speaker.store, header.policy_version), (speaker.tenant, MemberId(claim.member))
+    is_id = len(claim.member) == MEMBER_ID_BYTES
+    facts = Facts(
+        speaker=speaker,
+        epoch=EpochState.OPEN,
+        neighbours=Neighbours(),
+        terms=terms_of(connection, [terms_key]).get(terms_key),
+        claimant=claimants_of(connection, [member_key]).get(member_key) if is_id else None,
+        now_ms=milliseconds(now),
+    )
+    return judge_claim(header, claim, facts)
+
+
+def _conclude(connection: Connection, speaker: Speaker, seq: int, judged: Post | Reject, now: datetime) -> Verdict:
+    """The verdict on a claim that comes alone, posted when it is good."""
+    if isinstance(judged, Reject):
+        return Verdict(seq=seq, outcome=Outcome.REJECTED, reason=judged.reason)
+    mark_seen(connection, speaker.store, [judged.member], now)
+    outcomes = _post(connection, [judged], now)
+    balances = _balances_of_repeated(connection, [judged], outcomes)
+    return _verdict_of(seq, outcomes[0], balances.get(judged.draft.postings[1].account))
 
 
 # -- receipts ----------------------------------------------------------------------------------------------------

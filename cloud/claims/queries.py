@@ -1,26 +1,34 @@
 """The facts that judging a batch needs, each kind in a fixed number of statements, and the lists people read."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Connection, Row, func, select, tuple_
+from sqlalchemy import Connection, Row, Select, func, select, tuple_
 
 from cloud.catalogue.tables import policy
 from cloud.claims.rules import AHEAD_MAX, Claimant, Link, Speaker, Stream, Terms
-from cloud.claims.tables import envelope, envelope_stream, face_dispute, refused_envelope
+from cloud.claims.tables import (
+    claim_receipt,
+    envelope,
+    envelope_review,
+    envelope_stream,
+    face_dispute,
+    refused_envelope,
+)
 from cloud.devices.queries import device_for_ingest
 from cloud.kit.bulk import KeyedSelect
 from cloud.kit.instants import from_microseconds
+from cloud.ledger.tables import journal_entry
 from cloud.members.queries import member_facts
 from cloud.members.tables import member_card, member_phone
 from shared.answers import Outcome, Reason, Verdict
 from shared.business_day import instant_of, milliseconds
-from shared.envelope import EnvelopeFault, read_header
+from shared.envelope import Envelope, EnvelopeFault, read_header
 from shared.ids import DeviceId, MemberId, StoreId, TenantId
 from shared.policy import Policy
 from shared.signing import load_public_key
@@ -39,6 +47,10 @@ _find_envelopes = KeyedSelect(
     envelope,
     [_e.device, _e.epoch, _e.seq],
     [_e.device, _e.epoch, _e.seq, _e.chain, _e.header, _e.outcome, _e.reason, _e.balance],
+)
+_r = envelope_review.c
+_find_reviews = KeyedSelect(
+    envelope_review, [_r.device, _r.epoch, _r.seq], [_r.device, _r.epoch, _r.seq, _r.outcome, _r.reason, _r.balance]
 )
 _find_policies = KeyedSelect(
     policy, [policy.c.store, policy.c.version], [policy.c.store, policy.c.version, policy.c.body]
@@ -86,12 +98,28 @@ def signing_key(raw: bytes) -> Ed25519PublicKey:
 
 def lock_streams(connection: Connection, keys: Iterable[StreamKey]) -> dict[StreamKey, Stream]:
     """Those of the streams that were ever heard, their rows locked in key order until the transaction ends."""
+    c = envelope_stream.c
+    return _streams(connection, keys, _all_streams.order_by(c.device, c.epoch).with_for_update())
+
+
+def read_streams(connection: Connection, keys: Iterable[StreamKey]) -> dict[StreamKey, Stream]:
+    """Those of the streams that were ever heard, as they are at the moment."""
+    return _streams(connection, keys, _all_streams)
+
+
+_all_streams = select(envelope_stream)
+
+
+def _streams(
+    connection: Connection,
+    keys: Iterable[StreamKey],
+    query: Select[*tuple[Any, ...]],  # Any: the table's columns
+) -> dict[StreamKey, Stream]:
     wanted = sorted(keys)
     if not wanted:
         return {}
     c = envelope_stream.c
-    query = select(envelope_stream).where(tuple_(c.device, c.epoch).in_(wanted))
-    rows = connection.execute(query.order_by(c.device, c.epoch).with_for_update())
+    rows = connection.execute(query.where(tuple_(c.device, c.epoch).in_(wanted)))
     return {
         (DeviceId(row.device), row.epoch): Stream(
             device=DeviceId(row.device),
@@ -107,9 +135,9 @@ def lock_streams(connection: Connection, keys: Iterable[StreamKey]) -> dict[Stre
 
 
 def find_envelopes(connection: Connection, keys: Collection[EnvelopeKey]) -> dict[EnvelopeKey, Found]:
-    """Those of the envelopes that are stored."""
+    """Those of the envelopes that are stored. Of one that a person decided about, the verdict is that decision."""
     rows = _find_envelopes.fetch(connection, list(set(keys)))
-    return {
+    found = {
         (DeviceId(device), epoch, seq): Found(
             link=Link(chain=chain, previous=previous_of(header)),
             verdict=Verdict(
@@ -121,6 +149,25 @@ def find_envelopes(connection: Connection, keys: Collection[EnvelopeKey]) -> dic
         )
         for device, epoch, seq, chain, header, outcome, reason, balance in rows
     }
+    waited = [key for key, one in found.items() if one.verdict.outcome is Outcome.QUARANTINED]
+    for key, verdict in find_reviews(connection, waited).items():
+        found[key] = replace(found[key], verdict=verdict)
+    return found
+
+
+def find_reviews(connection: Connection, keys: Collection[EnvelopeKey]) -> dict[EnvelopeKey, Verdict]:
+    """The verdicts that people decided on, of those of the envelopes that were in quarantine and are no more."""
+    return {
+        (DeviceId(device), epoch, seq): Verdict(
+            seq=seq, outcome=Outcome(outcome), reason=None if reason is None else Reason(reason), balance=balance
+        )
+        for device, epoch, seq, outcome, reason, balance in _find_reviews.fetch(connection, list(keys))
+    }
+
+
+def reviews_wait(connection: Connection) -> bool:
+    """True when a kiosk is to be told of a decision."""
+    return connection.execute(select(_r.seq).where(_r.told_at.is_(None)).limit(1)).first() is not None
 
 
 def read_links_ahead(connection: Connection, streams: Collection[Stream]) -> None:
@@ -207,12 +254,111 @@ def _denied_phones(connection: Connection, tenant: TenantId, members: Sequence[M
     return {MemberId(member): milliseconds(since) for member, since in rows if since is not None}
 
 
+def stored_envelope(connection: Connection, key: EnvelopeKey) -> Envelope | None:
+    """The envelope as it is stored under its number, or None."""
+    device, epoch, seq = key
+    query = select(_e.header, _e.signature, _e.salt, _e.payload)
+    row = connection.execute(query.where(_e.device == device, _e.epoch == epoch, _e.seq == seq)).one_or_none()
+    if row is None:
+        return None
+    return Envelope(header=row.header, signature=row.signature, salt=row.salt, payload=row.payload)
+
+
+def stands_in(connection: Connection, store: StoreId, key: EnvelopeKey) -> bool:
+    """True when the envelope is stored and was said at the store."""
+    device, epoch, seq = key
+    query = select(_e.seq).where(_e.device == device, _e.epoch == epoch, _e.seq == seq, _e.store == store)
+    return connection.execute(query).first() is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedIn:
+    """A receipt that a member handed in, and what became of it. `reviewer` and `note` once a person has decided."""
+
+    id: bytes
+    tenant: TenantId
+    store: StoreId
+    device: DeviceId
+    epoch: int
+    seq: int
+    member: MemberId
+    claim: bytes
+    amount: int
+    text: str
+    outcome: Outcome
+    reason: Reason | None
+    balance: int | None
+    handed_in_at: datetime
+    reviewer: str | None
+    note: str | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What became of it, as a verdict on its number."""
+        return Verdict(seq=self.seq, outcome=self.outcome, reason=self.reason, balance=self.balance)
+
+
+def receipt_by_id(connection: Connection, id: bytes) -> HandedIn | None:
+    """The receipt, its row locked until the transaction ends; or None."""
+    row = connection.execute(select(claim_receipt).where(claim_receipt.c.id == id).with_for_update()).one_or_none()
+    return None if row is None else _handed_in(row)
+
+
+def receipts_of_store(
+    connection: Connection, store: StoreId, *, outcome: Outcome | None, after: bytes, limit: int
+) -> tuple[HandedIn, ...]:
+    """At most `limit` receipts of the store's kiosks, those whose id comes after the one given, in id order."""
+    c = claim_receipt.c
+    query = select(claim_receipt).where(c.store == store, c.id > after)
+    if outcome is not None:
+        query = query.where(c.outcome == outcome.value)
+    return tuple(_handed_in(row) for row in connection.execute(query.order_by(c.id).limit(limit)))
+
+
+def is_posted(connection: Connection, tenant: TenantId, claim: bytes) -> bool:
+    """True when the claim is in the ledger."""
+    c = journal_entry.c
+    return connection.execute(select(c.sequence).where(c.tenant == tenant, c.id == claim)).first() is not None
+
+
+def _handed_in(row: Row[Any]) -> HandedIn:  # Any: a row of the table's own columns
+    return HandedIn(
+        id=row.id,
+        tenant=TenantId(row.tenant),
+        store=StoreId(row.store),
+        device=DeviceId(row.device),
+        epoch=row.epoch,
+        seq=row.seq,
+        member=MemberId(row.member),
+        claim=row.claim,
+        amount=row.amount,
+        text=row.text,
+        outcome=Outcome(row.outcome),
+        reason=None if row.reason is None else Reason(row.reason),
+        balance=row.balance,
+        handed_in_at=row.handed_in_at,
+        reviewer=row.reviewer,
+        note=row.note,
+    )
+
+
 # -- what people read --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What a person decided about an envelope, and what followed from it."""
+
+    reviewer: str
+    note: str
+    outcome: Outcome
+    reason: Reason | None
+    reviewed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeardEnvelope:
-    """A claim as people are shown it: who said what when, and what became of it.
+    """An envelope as people are shown it: who said what when, and what became of it. Mostly a claim, see `kind`.
 
     `business_day` is the day it named, None when it named none; `made_at` None when the kiosk's clock was unknown.
     """
@@ -228,6 +374,13 @@ class HeardEnvelope:
     outcome: Outcome
     reason: Reason | None
     recorded_at: datetime
+    kind: str
+    review: Review | None
+
+    @property
+    def key(self) -> EnvelopeKey:
+        """Where it stands among all of the store's kiosks."""
+        return self.device, self.epoch, self.seq
 
     @property
     def place(self) -> ListPlace:
@@ -254,20 +407,34 @@ def claims_of_store(
     *,
     day: str | None,
     outcome: Outcome | None,
+    device: DeviceId | None = None,
     after: ListPlace | None,
     limit: int,
 ) -> tuple[HeardEnvelope, ...]:
     """At most `limit` claims made at the store, those after the place given, by day, device, epoch and number.
 
-    `day` and `outcome` narrow the list. Claims that name no day come first.
+    `day`, `outcome` and `device` narrow the list. Claims that name no day come first.
     """
     named = func.coalesce(_e.business_day, "")
     order = (named, _e.device, _e.epoch, _e.seq)
-    query = select(envelope).where(_e.store == store, _e.kind == CLAIM)
+    query = _heard_rows.where(_e.store == store, _e.kind == CLAIM)
     if day is not None:
         query = query.where(_e.business_day == day)
     if outcome is not None:
         query = query.where(_e.outcome == outcome.value)
+    if device is not None:
+        query = query.where(_e.device == device)
+    if after is not None:
+        query = query.where(tuple_(*order) > tuple_(*after))
+    return tuple(_heard(row) for row in connection.execute(query.order_by(*order).limit(limit)))
+
+
+def quarantine_of_store(
+    connection: Connection, store: StoreId, *, after: EnvelopeKey | None, limit: int
+) -> tuple[HeardEnvelope, ...]:
+    """At most `limit` envelopes of the store, of any kind, that wait for a person, by device, epoch and number."""
+    order = (_e.device, _e.epoch, _e.seq)
+    query = _heard_rows.where(_e.store == store, _e.outcome == Outcome.QUARANTINED.value, _r.outcome.is_(None))
     if after is not None:
         query = query.where(tuple_(*order) > tuple_(*after))
     return tuple(_heard(row) for row in connection.execute(query.order_by(*order).limit(limit)))
@@ -352,4 +519,26 @@ def _heard(row: Row[Any]) -> HeardEnvelope:  # Any: a row of the table's own col
         outcome=Outcome(row.outcome),
         reason=None if row.reason is None else Reason(row.reason),
         recorded_at=from_microseconds(row.recorded_us),
+        kind=row.kind,
+        review=None if row.review_outcome is None else _review(row),
     )
+
+
+def _review(row: Row[Any]) -> Review:  # Any: as above
+    return Review(
+        reviewer=row.reviewer,
+        note=row.note,
+        outcome=Outcome(row.review_outcome),
+        reason=None if row.review_reason is None else Reason(row.review_reason),
+        reviewed_at=row.reviewed_at,
+    )
+
+
+_heard_rows = select(
+    envelope,
+    _r.reviewer,
+    _r.note,
+    _r.outcome.label("review_outcome"),
+    _r.reason.label("review_reason"),
+    _r.reviewed_at,
+).outerjoin(envelope_review, (_r.device == _e.device) & (_r.epoch == _e.epoch) & (_r.seq == _e.seq))

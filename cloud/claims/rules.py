@@ -14,13 +14,15 @@ from enum import StrEnum
 from itertools import islice
 from typing import assert_never
 
+from cloud.campaigns.rules import CLOCK_ERROR_MAX, RETURN_AFTER
 from cloud.devices.rules import Wrapping
-from cloud.ledger.rules import EntryDraft, grant_daily
+from cloud.ledger.rules import EntryDraft, grant_daily, grant_late
 from cloud.members.rules import Channel, ConsentWords, Enrolment, FaceProof, Language, Origin, SpokenConsent
-from shared.answers import Outcome, Reason
+from shared.answers import Outcome, Reason, Verdict
 from shared.business_day import ClockTrust, instant_of
 from shared.consent import Purpose
 from shared.envelope import (
+    ENVELOPE_VERSION,
     PAYLOAD_BYTES_MAX,
     SALT_BYTES,
     ClaimMade,
@@ -51,13 +53,13 @@ from shared.ids import (
     derive_claim_id,
 )
 from shared.points import Points
-from shared.policy import POLICY_AGE_MAX, Means, Policy
+from shared.policy import ALLOTMENT_AGE_MAX, POLICY_AGE_MAX, Means, Policy
+from shared.receipts import MemberReceipt
 
 NUMBER_MAX = 2**53  # sequence numbers, epochs and versions; what a database and JSON both hold exactly
 HEADER_BYTES_MAX = 2048  # a header is about 250 bytes
 SIGNATURE_BYTES_MAX = 64
-CLOCK_SLACK_MS = 36 * 3_600_000
-"""How far a clock that was believed may be off: a day entered wrongly, and a zone on top of it."""
+CLOCK_SLACK_MS = CLOCK_ERROR_MAX // timedelta(milliseconds=1)
 
 GAP_ASKED_AFTER = timedelta(seconds=5)
 MISSING_MAX = 100  # numbers asked for in one receipt: one message of the kiosk's
@@ -291,6 +293,135 @@ def _judge_fact(header: Header, fact: Fact | None, facts: Facts) -> Judgement:
             return judge_face(header, fact, facts)
         case _:
             assert_never(fact)
+
+
+def draft_late(claim: Post) -> EntryDraft:
+    """The claim's entry once the kiosk's allotment does not pay for it: the campaign's contingency does."""
+    member = claim.draft.postings[1].account
+    return grant_late(
+        claim=ClaimId(claim.draft.id),
+        tenant=claim.draft.tenant,
+        campaign=claim.campaign,
+        member=claim.member,
+        points=Points(amount=claim.amount, unit=member.unit),
+        effective_at=claim.draft.effective_at,
+    )
+
+
+NOTE_LENGTH_MAX = 500  # of what a person writes to a decision: a paragraph
+
+
+class ReviewRefusal(StrEnum):
+    """Why a person's decision about an envelope was not taken."""
+
+    UNKNOWN_ENVELOPE = "unknown_envelope"
+    NOT_QUARANTINED = "not_quarantined"
+    NOT_A_CLAIM = "not_a_claim"
+    DECIDED = "decided"
+    UNUSABLE_NOTE = "unusable_note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a person says of a quarantined envelope: whether it counts, who says so, and why."""
+
+    is_released: bool
+    reviewer: str
+    note: str
+
+
+def is_note(text: str) -> bool:
+    """True when the text says something, and not too much."""
+    return 0 < len(text.strip()) <= NOTE_LENGTH_MAX
+
+
+def review_fault(decision: Decision, waits: Verdict, fact: Fact | None) -> ReviewRefusal | None:
+    """What is wrong with deciding so about an envelope on which this was the verdict, or None.
+
+    Only a claim can be released: consents and templates are said anew, at the door.
+    """
+    if not is_note(decision.note):
+        return ReviewRefusal.UNUSABLE_NOTE
+    if waits.outcome is not Outcome.QUARANTINED:
+        return ReviewRefusal.NOT_QUARANTINED
+    if decision.is_released and not isinstance(fact, ClaimMade):
+        return ReviewRefusal.NOT_A_CLAIM
+    return None
+
+
+RECEIPT_AGE_MAX = ALLOTMENT_AGE_MAX + RETURN_AFTER
+"""How old a claim may be whose receipt a member hands in: until what its allotment held has gone back at the latest."""
+
+
+class ReceiptRefusal(StrEnum):
+    """Why a member's receipt was not taken at all; nothing of it is kept."""
+
+    UNREADABLE = "unreadable"
+    UNKNOWN_DEVICE = "unknown_device"
+    FORGED = "forged"
+    OVER_AGE = "over_age"
+    ANOTHERS = "anothers"
+
+
+def read_receipt(receipt: MemberReceipt, member: MemberId, policy: Policy) -> tuple[Header, ClaimMade]:
+    """The claim that the receipt stands for, as its envelope would say it.
+
+    A kiosk makes a claim only under a time that was vouched for, and the receipt's is that time.
+    """
+    day = policy.calendar.business_day(instant_of(receipt.wall_ms)).isoformat()
+    header = Header(
+        version=ENVELOPE_VERSION,
+        device=receipt.device,
+        epoch=receipt.epoch,
+        seq=receipt.seq,
+        previous=b"",
+        digest=b"",
+        boot="",
+        monotonic_ms=0,
+        wall_ms=receipt.wall_ms,
+        trust=ClockTrust.HELD,
+        business_day=day,
+        policy_version=receipt.policy_version,
+    )
+    claim = ClaimMade(
+        claim=receipt.claim,
+        tenant=policy.tenant,
+        store=policy.store,
+        campaign=policy.campaign,
+        rule=policy.rule,
+        member=member,
+        business_day=day,
+        unit=policy.unit,
+        amount=receipt.amount,
+        reduced=receipt.reduced,
+        means=receipt.means,
+        evidence=b"",
+        step=None,
+        serial=receipt.serial,
+        allotment=0,
+        zone=policy.zone,
+        cutoff_hour=policy.cutoff_hour,
+    )
+    return header, claim
+
+
+def receipt_fault(receipt: MemberReceipt, now_ms: int) -> ReceiptRefusal | None:
+    """OVER_AGE when the claim was made too long ago, or at no time at all; None when it may be looked at."""
+    oldest_ms = now_ms - RECEIPT_AGE_MAX // timedelta(milliseconds=1)
+    return None if oldest_ms <= receipt.wall_ms <= now_ms + CLOCK_SLACK_MS else ReceiptRefusal.OVER_AGE
+
+
+def receipt_doubt(speaker: Speaker, epoch: int) -> Reason | None:
+    """Why a person has to look at the device's receipts of this epoch first, or None."""
+    if speaker.revoked:
+        return Reason.DEVICE_REVOKED
+    match speaker.epoch_state(epoch):
+        case EpochState.UNKNOWN:
+            return Reason.UNKNOWN_EPOCH
+        case EpochState.QUARANTINED:
+            return Reason.EPOCH_QUARANTINED
+        case EpochState.OPEN:
+            return None
 
 
 def iso_day(text: str) -> str | None:

@@ -3,17 +3,105 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.claims.queries import DisputedFace, HeardEnvelope, RefusedEnvelope
-from shared.answers import Outcome, Reason
+from cloud.claims.queries import DisputedFace, HandedIn, HeardEnvelope, RefusedEnvelope, Review
+from cloud.claims.rules import NOTE_LENGTH_MAX
+from shared.answers import Outcome, Reason, Verdict
 from shared.ids import format_member
+from shared.tokens import TEXT_LENGTH_MAX
 
 Day = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$", description="A business day of the store: 2026-11-22.")]
 
 
+class ReviewView(BaseModel):
+    """What a person decided about an envelope that was in quarantine, why, and what followed."""
+
+    reviewer: str
+    note: str
+    outcome: Outcome
+    reason: Reason | None
+    reviewed_at: datetime
+
+    @classmethod
+    def of(cls, review: Review) -> "ReviewView":
+        """The review for the wire."""
+        return cls(
+            reviewer=review.reviewer,
+            note=review.note,
+            outcome=review.outcome,
+            reason=review.reason,
+            reviewed_at=review.reviewed_at,
+        )
+
+
+class NewReview(BaseModel):
+    """A decision about an envelope in quarantine: `release` lets it count, and `note` says why."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    release: bool
+    note: Annotated[str, Field(min_length=1, max_length=NOTE_LENGTH_MAX)]
+
+
+class HandedText(BaseModel):
+    """The text of the code that a kiosk showed, as a photograph of it reads."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: Annotated[str, Field(min_length=1, max_length=TEXT_LENGTH_MAX, examples=["DS1:..."])]
+
+
+class ReceiptView(BaseModel):
+    """A receipt that a member handed in, and what became of it. `reviewer` and `note` once a person has decided."""
+
+    id: str
+    device: str
+    epoch: int
+    seq: int
+    member: str
+    claim: str
+    amount: int
+    outcome: Outcome
+    reason: Reason | None
+    handed_in_at: datetime
+    reviewer: str | None
+    note: str | None
+
+    @classmethod
+    def of(cls, handed: HandedIn) -> "ReceiptView":
+        """The receipt for the wire."""
+        return cls(
+            id=handed.id.hex(),
+            device=handed.device,
+            epoch=handed.epoch,
+            seq=handed.seq,
+            member=format_member(handed.member),
+            claim=handed.claim.hex(),
+            amount=handed.amount,
+            outcome=handed.outcome,
+            reason=handed.reason,
+            handed_in_at=handed.handed_in_at,
+            reviewer=handed.reviewer,
+            note=handed.note,
+        )
+
+
+class VerdictView(BaseModel):
+    """What became of an envelope. `balance` is the member's after it, when it is known."""
+
+    outcome: Outcome
+    reason: Reason | None
+    balance: int | None
+
+    @classmethod
+    def of(cls, verdict: Verdict) -> "VerdictView":
+        """The verdict for the wire."""
+        return cls(outcome=verdict.outcome, reason=verdict.reason, balance=verdict.balance)
+
+
 class ClaimView(BaseModel):
-    """A claim and what became of it.
+    """A claim, or another envelope by its `kind`, and what became of it. `review` is what a person decided since.
 
     `member` is None once it was erased, `made_at` when the kiosk's clock was unknown.
     """
@@ -29,6 +117,8 @@ class ClaimView(BaseModel):
     outcome: Outcome
     reason: Reason | None
     recorded_at: datetime
+    kind: str
+    review: ReviewView | None
 
     @classmethod
     def of(cls, heard: HeardEnvelope) -> "ClaimView":
@@ -45,6 +135,8 @@ class ClaimView(BaseModel):
             outcome=heard.outcome,
             reason=heard.reason,
             recorded_at=heard.recorded_at,
+            kind=heard.kind,
+            review=None if heard.review is None else ReviewView.of(heard.review),
         )
 
 

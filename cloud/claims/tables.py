@@ -7,7 +7,7 @@ leaves these tables: rows come at the pace of claims, and all they name was look
 
 from sqlalchemy import CheckConstraint, Column, Index
 
-from cloud.kit.database import BYTES, INT64, TEXT, define_table
+from cloud.kit.database import BYTES, INT64, TEXT, Instant, define_table
 
 envelope = define_table(
     "envelope",
@@ -51,6 +51,50 @@ refused_envelope = define_table(
     Column("recorded_us", INT64, nullable=False),
     Index(None, "device"),
     Index(None, "store"),
+)
+
+# What a person decided about an envelope that waited in quarantine: the last word on it. `told_at` is when its kiosk's
+# receipt went out, None as long as it is to be sent.
+envelope_review = define_table(
+    "envelope_review",
+    Column("device", TEXT, primary_key=True),
+    Column("epoch", INT64, primary_key=True, autoincrement=False),
+    Column("seq", INT64, primary_key=True, autoincrement=False),
+    Column("tenant", TEXT, nullable=False),
+    Column("store", TEXT, nullable=False),
+    Column("reviewer", TEXT, nullable=False),
+    Column("note", TEXT, nullable=False),
+    Column("outcome", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=True),
+    Column("balance", INT64, nullable=True),
+    Column("reviewed_at", Instant, nullable=False),
+    Column("told_at", Instant, nullable=True),
+    Index(None, "told_at"),
+    with_rowid=False,
+)
+
+# What members handed in: receipts of kiosks, each once; `id` is 16 bytes of SHA-256 over the member and the text.
+# Those in quarantine wait for a person, who writes `reviewer` and `note` and the outcome that follows.
+claim_receipt = define_table(
+    "claim_receipt",
+    Column("id", BYTES, primary_key=True),
+    Column("tenant", TEXT, nullable=False),
+    Column("store", TEXT, nullable=False),
+    Column("device", TEXT, nullable=False),
+    Column("epoch", INT64, nullable=False),
+    Column("seq", INT64, nullable=False),
+    Column("member", BYTES, nullable=False),
+    Column("claim", BYTES, nullable=False),
+    Column("amount", INT64, nullable=False),
+    Column("text", TEXT, nullable=False),
+    Column("outcome", TEXT, nullable=False),
+    Column("reason", TEXT, nullable=True),
+    Column("balance", INT64, nullable=True),
+    Column("handed_in_at", Instant, nullable=False),
+    Column("reviewer", TEXT, nullable=True),
+    Column("note", TEXT, nullable=True),
+    Index(None, "store", "id"),
+    with_rowid=False,
 )
 
 # How far each epoch was heard. The row's lock is the lock of the epoch: two workers never judge one epoch at once.

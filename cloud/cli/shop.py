@@ -58,6 +58,7 @@ class Catalogue:
     campaign: str = "daily"
     unit: str = "PT:consumption"
     budget: int = 1_000_000
+    contingency: int = 10_000
     allotment_points: int = 2_000
     points: int = 10
     reduced_points: int = 5
@@ -81,7 +82,7 @@ class Catalogue:
                 "/v1/campaigns",
                 {
                     "id": self.campaign, "tenant": self.tenant, "name": "Welcome in", "unit": self.unit,
-                    "budget": self.budget, "allotment_points": self.allotment_points,
+                    "budget": self.budget, "allotment_points": self.allotment_points, "contingency": self.contingency,
                 },
             ),
         )  # fmt: skip

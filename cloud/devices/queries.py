@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from cloud.devices.rules import Device, Wrapping
 from cloud.devices.tables import (
@@ -129,6 +129,13 @@ def statuses_of(connection: Connection, ids: Collection[DeviceId]) -> Mapping[De
         )
         for row in rows
     }
+
+
+def newest_epochs(connection: Connection, ids: Collection[DeviceId]) -> Mapping[DeviceId, int]:
+    """The newest epoch of each of the devices that has one."""
+    c = device_epoch.c
+    query = select(c.device, func.max(c.epoch)).where(c.device.in_(sorted(ids))).group_by(c.device)
+    return {DeviceId(device): epoch for device, epoch in connection.execute(query)}
 
 
 def newest_certificate(connection: Connection, id: DeviceId) -> Certificate | None:

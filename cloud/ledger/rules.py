@@ -36,6 +36,7 @@ class Code(IntEnum):
     BUDGET = 2010  # (campaign)
     STORE_BUDGET = 2020  # (campaign, store)
     KIOSK_BUDGET = 2030  # (campaign, device, epoch): the offline limit
+    CONTINGENCY = 2040  # (campaign): pays for claims that no allotment pays for any more
     MEMBER_PENDING = 2100  # (member)
     MEMBER_AVAILABLE = 2110  # (member)
     MEMBER_DEBT = 2120  # (member)
@@ -104,7 +105,16 @@ class EntryKind(StrEnum):
     MINT = "mint"
     ALLOT = "allot"
     ALLOT_RETURN = "allot_return"
+    CONTINGENCY = "contingency"
     GRANT_DAILY = "grant_daily"
+    GRANT_LATE = "grant_late"
+
+
+GRANTS: Final = frozenset({EntryKind.GRANT_DAILY, EntryKind.GRANT_LATE})
+"""Kinds whose entry id is a claim's, so that a claim is granted once whichever account pays."""
+
+SET_APART: Final = frozenset({EntryKind.ALLOT, EntryKind.ALLOT_RETURN, EntryKind.CONTINGENCY})
+"""Kinds that move points between the accounts of one campaign and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,6 +398,11 @@ def kiosk_account(tenant: TenantId, campaign: CampaignId, device: DeviceId, epoc
     return AccountKey(tenant=tenant, code=Code.KIOSK_BUDGET, unit=unit, subject=subject)
 
 
+def contingency_account(tenant: TenantId, campaign: CampaignId, unit: str) -> AccountKey:
+    """What a campaign set aside for claims that come when their kiosk's allotment is used up or was taken back."""
+    return AccountKey(tenant=tenant, code=Code.CONTINGENCY, unit=unit, subject=_subject(campaign))
+
+
 def member_account(tenant: TenantId, member: MemberId, unit: str) -> AccountKey:
     """What a member may spend."""
     return AccountKey(tenant=tenant, code=Code.MEMBER_AVAILABLE, unit=unit, subject=format_member(member))
@@ -434,6 +449,15 @@ def return_allotment(
     return _transfer(id, EntryKind.ALLOT_RETURN, source, target, points, effective_at)
 
 
+def set_aside(
+    *, id: bytes, tenant: TenantId, campaign: CampaignId, points: Points, effective_at: datetime
+) -> EntryDraft:
+    """Points of the budget that no kiosk is allotted: they pay for claims that come late."""
+    source = budget_account(tenant, campaign, points.unit)
+    target = contingency_account(tenant, campaign, points.unit)
+    return _transfer(id, EntryKind.CONTINGENCY, source, target, points, effective_at)
+
+
 def grant_daily(
     *,
     claim: ClaimId,
@@ -449,6 +473,21 @@ def grant_daily(
     source = kiosk_account(tenant, campaign, device, epoch, points.unit)
     target = member_account(tenant, member, points.unit)
     return _transfer(claim, EntryKind.GRANT_DAILY, source, target, points, effective_at)
+
+
+def grant_late(
+    *,
+    claim: ClaimId,
+    tenant: TenantId,
+    campaign: CampaignId,
+    member: MemberId,
+    points: Points,
+    effective_at: datetime,
+) -> EntryDraft:
+    """The daily reward, out of the campaign's contingency. Its id is that of `grant_daily`: it is the same claim."""
+    source = contingency_account(tenant, campaign, points.unit)
+    target = member_account(tenant, member, points.unit)
+    return _transfer(claim, EntryKind.GRANT_LATE, source, target, points, effective_at)
 
 
 def derive_entry_id(*natural_key: str) -> bytes:

@@ -17,6 +17,8 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from cloud.ledger.rules import (
     FLOORLESS_CODES,
+    GRANTS,
+    SET_APART,
     AccountKey,
     Code,
     EntryKind,
@@ -28,6 +30,7 @@ from cloud.ledger.rules import (
 from cloud.ledger.tables import account, journal_entry, ledger_chain, posting
 from shared.ids import TenantId
 
+ESCROW_CODES = frozenset({Code.BUDGET, Code.KIOSK_BUDGET, Code.CONTINGENCY})  # a campaign's own accounts
 BREACHES_MAX = 100  # of one check
 ROWS_AT_ONCE = 2000
 _STREAM: CoreExecuteOptionsParameter = {"yield_per": ROWS_AT_ONCE}
@@ -45,6 +48,7 @@ class Invariant(StrEnum):
     L14_GRANT_ONCE = "L14: a claim is granted once"
     L15_ALLOTMENT = "L15: a kiosk's epoch grants no more than it was allotted"
     L17_TENANT = "L17: no entry joins two tenants"
+    L19_ESCROW = "L19: what a campaign was funded with is in its budget, its contingency, at its kiosks or granted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +63,7 @@ class Breach:
 
 def verify(connection: Connection) -> tuple[Breach, ...]:
     """Everything that is broken, empty when the ledger is sound. Wants a reading transaction: one snapshot."""
-    checks = (_journal, _repeated_ids, _limits, _steps, _caches, _strays, _epochs)
+    checks = (_journal, _repeated_ids, _limits, _steps, _caches, _strays, _epochs, _escrow)
     return tuple(breach for check in checks for breach in islice(check(connection), BREACHES_MAX))
 
 
@@ -154,7 +158,7 @@ def _repeated_ids(connection: Connection) -> Iterator[Breach]:
     c = journal_entry.c
     query = select(c.tenant, c.id, func.count().label("times"), func.min(c.kind).label("kind"))
     for row in connection.execute(query.group_by(c.tenant, c.id).having(func.count() > 1).limit(BREACHES_MAX)):
-        is_grant = row.kind == EntryKind.GRANT_DAILY
+        is_grant = row.kind in GRANTS
         yield Breach(
             invariant=Invariant.L14_GRANT_ONCE if is_grant else Invariant.L4_ONCE,
             tenant=row.tenant,
@@ -250,9 +254,13 @@ def _strays(connection: Connection) -> Iterator[Breach]:
 
 
 def _epochs(connection: Connection) -> Iterator[Breach]:
-    """L15: what each kiosk epoch granted against what it was allotted and has not given back."""
-    granted = case((journal_entry.c.kind == EntryKind.GRANT_DAILY, -posting.c.amount), else_=0)
-    allotted = case((journal_entry.c.kind == EntryKind.GRANT_DAILY, 0), else_=posting.c.amount)
+    """L15: what each kiosk epoch granted against what it was allotted and has not given back.
+
+    What the contingency granted for it is not among it: that account has a limit of its own (L2).
+    """
+    is_grant = journal_entry.c.kind.in_(sorted(kind.value for kind in GRANTS))
+    granted = case((is_grant, -posting.c.amount), else_=0)
+    allotted = case((is_grant, 0), else_=posting.c.amount)
     sums = (
         select(
             posting.c.tenant,
@@ -270,6 +278,52 @@ def _epochs(connection: Connection) -> Iterator[Breach]:
         .where(account.c.code == Code.KIOSK_BUDGET, sums.c.granted > sums.c.allotted)
     )
     yield from _accounts(connection, query, Invariant.L15_ALLOTMENT, "granted {granted} of {allotted}")
+
+
+def _escrow(connection: Connection) -> Iterator[Breach]:
+    """L19: what is set apart stays with its campaign, and a campaign is funded by mints and pays out grants.
+
+    So funded = budget + contingency + at kiosks + granted. Memory grows with the campaigns, not with their kiosks.
+    """
+    kind = journal_entry.c.kind
+    is_within = kind.in_(sorted(one.value for one in SET_APART))
+    is_backwards = or_(
+        and_(kind == EntryKind.MINT, posting.c.amount < 0),
+        and_(kind.in_(sorted(one.value for one in GRANTS)), posting.c.amount > 0),
+    )
+    query = (
+        select(
+            account.c.tenant,
+            account.c.unit,
+            account.c.subject,
+            func.sum(case((is_within, posting.c.amount), else_=0)).label("moved"),
+            func.sum(case((is_backwards, 1), else_=0)).label("wrong"),
+        )
+        .join(posting, _of_account)
+        .join(journal_entry, and_(journal_entry.c.tenant == posting.c.tenant, _of_entry))
+        .where(account.c.code.in_(sorted(ESCROW_CODES)))
+        .group_by(account.c.tenant, account.c.id, account.c.unit, account.c.subject)
+    )
+    moved: dict[tuple[str, str, str], int] = {}
+    with connection.execute(query, execution_options=_STREAM) as rows:
+        for row in rows:
+            campaign = (row.tenant, row.subject.partition(":")[0], row.unit)
+            moved[campaign] = moved.get(campaign, 0) + int(row.moved)
+            if row.wrong:
+                yield Breach(
+                    invariant=Invariant.L19_ESCROW,
+                    tenant=row.tenant,
+                    where=f"campaign {row.subject} {row.unit}",
+                    found=f"{row.wrong} entries go the wrong way",
+                )
+    for (tenant, name, unit), total in sorted(moved.items()):
+        if total:
+            yield Breach(
+                invariant=Invariant.L19_ESCROW,
+                tenant=tenant,
+                where=f"campaign {name} {unit}",
+                found=f"moves between its accounts sum to {total}",
+            )
 
 
 _of_account = and_(account.c.tenant == posting.c.tenant, account.c.id == posting.c.account)

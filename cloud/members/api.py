@@ -142,7 +142,7 @@ def router(services: Services) -> APIRouter:
     """The members' routes."""
     routes = APIRouter(prefix="/v1", tags=["members"], responses=document(UNAUTHENTICATED, INVALID_REQUEST))
     _add_joining(routes, services)
-    own = _OwnDoor(services)
+    own = OwnDoor(services)
     _add_profile(routes, services, own)
     _add_consents(routes, services, own)
     _add_credentials(routes, services, own)
@@ -150,7 +150,7 @@ def router(services: Services) -> APIRouter:
     return routes
 
 
-class _OwnDoor:
+class OwnDoor:
     """Dependencies that let a member in, for reading and for writing once."""
 
     def __init__(self, services: Services) -> None:
@@ -223,7 +223,7 @@ def _add_joining(routes: APIRouter, services: Services) -> None:
         return _answer(services, once, write, status=201)
 
 
-def _add_profile(routes: APIRouter, services: Services, own: _OwnDoor) -> None:
+def _add_profile(routes: APIRouter, services: Services, own: OwnDoor) -> None:
     reader, writer = Depends(own.session), Depends(own.write)
 
     @routes.get("/members/me")
@@ -254,7 +254,7 @@ def _add_profile(routes: APIRouter, services: Services, own: _OwnDoor) -> None:
         return _answer(services, once, write)
 
 
-def _add_consents(routes: APIRouter, services: Services, own: _OwnDoor) -> None:
+def _add_consents(routes: APIRouter, services: Services, own: OwnDoor) -> None:
     reader, writer = Depends(own.session), Depends(own.write)
 
     @routes.get("/members/me/consents")
@@ -299,7 +299,7 @@ def _add_consents(routes: APIRouter, services: Services, own: _OwnDoor) -> None:
             return _face(connection, me)
 
 
-def _add_credentials(routes: APIRouter, services: Services, own: _OwnDoor) -> None:
+def _add_credentials(routes: APIRouter, services: Services, own: OwnDoor) -> None:
     reader, writer = Depends(own.session), Depends(own.write)
 
     @routes.post("/members/me/phones", status_code=201, responses=document(PHONE_REFUSED))

@@ -10,6 +10,7 @@ import typer
 from edge.cli.root import Home
 from edge.errors import SettingsWrong
 
+REFUSED = ("rejected", "quarantined")
 CLAIM_QUERY = (
     "SELECT lower(hex(claim)) AS claim, business_day, amount, unit, means, granted_ms, epoch, seq,"
     " coalesce(outcome, 'waiting') AS outcome, reason FROM claim ORDER BY epoch, seq"
@@ -22,17 +23,22 @@ def commands(database_of: Callable[[Path | None], Path]) -> typer.Typer:
 
     @app.command()
     def claims(
+        is_refused: Annotated[
+            bool, typer.Option("--rejected", help="Those that the cloud rejected or put aside alone.")
+        ] = False,
+        day: Annotated[str, typer.Option(help="Of one business day alone: 2026-11-22.")] = "",
         as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
         home: Home = None,
     ) -> None:
         """List the claims kept, oldest first, with the cloud's verdicts. No member is named."""
         for row in _rows(_existing(database_of(home)), CLAIM_QUERY):
+            if (is_refused and row["outcome"] not in REFUSED) or (day and row["business_day"] != day):
+                continue
             if as_json:
                 typer.echo(msgspec.json.encode(row))
             else:
-                typer.echo(
-                    f"{row['business_day']}  {row['amount']:>5} {row['unit']}  {row['means']:5}  {row['outcome']}"
-                )
+                became = row["outcome"] if row["reason"] is None else f"{row['outcome']}: {row['reason']}"
+                typer.echo(f"{row['business_day']}  {row['amount']:>5} {row['unit']}  {row['means']:5}  {became}")
 
     @app.command()
     def schema(home: Home = None) -> None:

@@ -102,7 +102,7 @@ class Screen:
     COLLECTED, lets a test compare what was shown with what is stored. `offers` are what may be tapped, empty without a
     touch screen. `choices` masked nicknames (CHOOSE), picked by place. `side` where to turn (TURN). `hint`, `taken` of
     `wanted` frames (ENROL). `refusal` why not (NOT_ENROLLED). `text_version` of the words to agree to (CONSENT). `code`
-    the text of a QR code to show (JOIN_GROUP).
+    the text of a QR code to show (JOIN_GROUP; on GREETING the member's receipt, while there is no line).
     """
 
     name: ScreenName

@@ -91,7 +91,10 @@ def chain_at(connection: sqlite3.Connection, epoch: int, seq: int) -> bytes | No
 
 
 def settle(connection: sqlite3.Connection, epoch: int, contiguous: int, verdicts: Sequence[Verdict]) -> None:
-    """Marks what the receipt settles and records each verdict with its claim."""
+    """Marks what the receipt settles and records each verdict with its claim.
+
+    Quarantine is not the last word: a person decides later, and a receipt from before that, late, changes nothing.
+    """
     connection.execute(
         "UPDATE outbox SET settled = 1 WHERE epoch = ? AND seq <= ? AND settled = 0", (epoch, contiguous)
     )
@@ -100,8 +103,11 @@ def settle(connection: sqlite3.Connection, epoch: int, contiguous: int, verdicts
         [(epoch, verdict.seq) for verdict in verdicts if verdict.seq > contiguous],
     )
     connection.executemany(
-        "UPDATE claim SET outcome = ?, reason = ? WHERE epoch = ? AND seq = ?",
-        [(verdict.outcome, verdict.reason, epoch, verdict.seq) for verdict in verdicts],
+        "UPDATE claim SET outcome = ?, reason = ? WHERE epoch = ? AND seq = ? AND (outcome IS NULL OR ?)",
+        [
+            (verdict.outcome, verdict.reason, epoch, verdict.seq, verdict.outcome is not Outcome.QUARANTINED)
+            for verdict in verdicts
+        ],
     )
 
 

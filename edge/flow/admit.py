@@ -17,6 +17,7 @@ from shared.envelope import ClaimMade, VisitNoted
 from shared.ids import MemberId
 from shared.points import Points
 from shared.policy import Means, Policy
+from shared.receipts import MemberReceipt, write_receipt
 from shared.tokens import TokenFault, parse_token
 
 NOTE_AGAIN_AFTER = timedelta(hours=1)
@@ -34,12 +35,13 @@ class Shown:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
     """What came of a code or a face: the screen to show, whose it is (None: nobody's), and the envelope number if one
-    was written. `shown` is what the member was known by."""
+    was written. `shown` is what the member was known by, `receipt` the text that proves a claim just granted."""
 
     screen: Screen
     member: MemberId | None = None
     seq: int | None = None
     shown: Shown | None = None
+    receipt: str | None = None
 
 
 def admit_codes(entrance: Entrance, texts: tuple[str, ...], moment: Moment) -> Admission:
@@ -109,7 +111,8 @@ def serve_member(
         case Grant():
             seq = _save_grant(connection, entrance, shown, policy, standing.epoch, decision, moment, noted_seq)
             screen = _personal(connection, ScreenName.GREETING, member, decision.points, claim=decision.claim.hex())
-            return Admission(screen=screen, member=member, seq=seq)
+            receipt = _write_receipt(entrance, shown, policy, standing.epoch, decision, moment, seq)
+            return Admission(screen=screen, member=member, seq=seq, receipt=receipt)
         case Refusal(reason=RefusalReason.TIME_UNKNOWN):
             return _admit_undated(connection, entrance, shown, policy, standing.epoch, moment)
         case Refusal():
@@ -187,6 +190,26 @@ def _save_grant(
     if shown.admitted.step is not None and noted_seq is None:  # a visit's step was saved when it was noted
         claims.save_step(connection, grant.member, shown.admitted.step)
     return seq
+
+
+def _write_receipt(
+    entrance: Entrance, shown: Shown, policy: Policy, epoch: int, grant: Grant, moment: Moment, seq: int
+) -> str:
+    """The text with which the member proves the claim, should this kiosk never deliver it."""
+    assert moment.reading.instant is not None
+    receipt = MemberReceipt(
+        device=entrance.device,
+        epoch=epoch,
+        seq=seq,
+        policy_version=policy.version,
+        wall_ms=milliseconds(moment.reading.instant),
+        amount=grant.points.amount,
+        reduced=grant.reduced,
+        means=shown.admitted.means,
+        serial=shown.admitted.serial or 0,
+        claim=grant.claim,
+    )
+    return write_receipt(entrance.signing_key, receipt)
 
 
 def _admit_undated(

@@ -71,6 +71,7 @@ _SECONDS: dict[ScreenName, float] = {
     ScreenName.ADMITTED: 6,
 }
 
+SECONDS_TO_PHOTOGRAPH = 12.0  # to take a telephone out
 SECONDS_TO_TAP = 8.0  # a greeting that offers something is there to be read, and to be reached for
 
 FaceWord = (
@@ -164,7 +165,7 @@ class Agent:
         if is_known and admission.seq is None:
             return
         self._visit = visits.recognised(self._visit, admission.member, at_ns)
-        screen, invited = self._enrolment.offer(admission)
+        screen, invited = self._enrolment.offer(self._handed_out(admission))
         self.show(screen)
         self._enrolment.remember(invited)
 
@@ -505,7 +506,13 @@ class Agent:
         self._storage_works()
         self._sent(admission)
         self._visit = visits.recognised(self._visit, admission.member, self._now_ns())
-        self.show(admission.screen)
+        self.show(self._handed_out(admission).screen)
+
+    def _handed_out(self, admission: Admission) -> Admission:
+        """The admission with its receipt on the screen while there is no line: the claim may never leave this kiosk."""
+        if self._sync.online or admission.receipt is None:
+            return admission
+        return replace(admission, screen=replace(admission.screen, code=admission.receipt))
 
     def behind(self) -> None:
         """The cloud is to be told soon what this device holds."""
@@ -552,4 +559,6 @@ class Agent:
 def _seconds_of(screen: Screen) -> float:
     """How long the screen is there unless another comes."""
     seconds = _SECONDS.get(screen.name, SECONDS_DEFAULT)
+    if screen.name is ScreenName.GREETING and screen.code is not None:
+        return SECONDS_TO_PHOTOGRAPH
     return max(seconds, SECONDS_TO_TAP) if screen.offers else seconds

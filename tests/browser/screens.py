@@ -3,7 +3,7 @@
 import struct
 import sys
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -21,6 +21,7 @@ LANDSCAPE = (1920, 1080)
 SMALL = (800, 480)
 NICKNAMES = ("M•••a", "G•••o", "A•••", "F•••a", "L•••o", "C•••e")
 REQUEST = encode_request(GroupRequest(device=DeviceId("kiosk2"), sealing_public=bytes(range(32))))
+RECEIPT = (Path(__file__).parents[1] / "wire/golden/receipt-member.txt").read_text(encoding="ascii")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ def scenes(language: str, nickname: str = "Giulia") -> tuple[Scene, ...]:
     return (
         Scene(name="idle", screen=idle),
         Scene(name="greeting", screen=greeting),
+        Scene(name="greeting_receipt", screen=replace(greeting, code=RECEIPT), status=OFFLINE),
         Scene(name="collected", screen=collected),
         Scene(name="invalid", screen=Screen(name=ScreenName.INVALID)),
         Scene(name="wrong_time", screen=Screen(name=ScreenName.WRONG_TIME, phone_ahead_s=-312)),

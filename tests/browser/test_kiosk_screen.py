@@ -42,6 +42,15 @@ READ: Mapping[tuple[str, str], str] = {
     ("greeting", "it"): (
         "+10 / punti / Ciao, Giulia! / I punti di oggi sono tuoi. / Buona visita. / Il tuo saldo 1.240 punti"
     ),
+    ("greeting_receipt", "en"): (
+        "Offline – points are safe and follow / 3 waiting / +10 / points / Hello, Giulia! / Today’s points are yours."
+        " / We are offline. Photograph this code: it proves your points. / Your balance 1,240 points"
+    ),
+    ("greeting_receipt", "it"): (
+        "Offline – punti al sicuro, in arrivo / 3 in attesa / +10 / punti / Ciao, Giulia!"
+        " / I punti di oggi sono tuoi. / Siamo senza linea. Fotografa questo codice: è la prova dei tuoi punti."
+        " / Il tuo saldo 1.240 punti"
+    ),
     ("collected", "en"): (
         "Hello, Giulia! / Already collected today / 10 points came in earlier today. / Come back tomorrow for more."
         " / Your balance 1,240 points"
@@ -253,7 +262,7 @@ def test_every_screen_says_its_words(browser: Browser, request: pytest.FixtureRe
             assert page.get_attribute("html", "lang") == language
             assert page.inner_text("#store") == "Bottega Aurora"
             assert page.title() == load_texts(language)["title"]
-    assert {name for name, _ in READ} == set(ScreenName)
+    assert {name for name, _ in READ} == {*ScreenName, "greeting_receipt"}
 
 
 def test_a_member_is_greeted_in_their_language_or_the_kiosks(browser: Browser, stand: KioskStand) -> None:

@@ -24,10 +24,12 @@ from shared.policy import Policy
 from tests.simulation.kiosk import Kiosk, claim_of
 from tests.simulation.workload import Known
 
-GRANT = "grant_daily"
+GRANTS = ("grant_daily", "grant_late")
+LATE, MINT, RETURN = "grant_late", "mint", "allot_return"
 DRIFT_MS = 120_000  # of a week that was counted on by uptime
 CLOCK_SLACK_MS = 36 * 3_600_000  # what the cloud forgives a clock, written down once more
-MEMBER_AVAILABLE, CAMPAIGN_BUDGET = 2110, 2010
+MEMBER_AVAILABLE, CAMPAIGN_BUDGET, KIOSK_BUDGET, CONTINGENCY = 2110, 2010, 2030, 2040
+ESCROW = (CAMPAIGN_BUDGET, KIOSK_BUDGET, CONTINGENCY)
 
 
 class Violation(AssertionError):
@@ -60,7 +62,10 @@ class Stored:
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """What was read of the cloud so far: `stored` by device, epoch and number."""
+    """What was read of the cloud so far: `stored` by device, epoch and number.
+
+    `escrow` is what each account of a campaign holds, by code and subject; `funded` what is not granted of its mints.
+    """
 
     envelope_row: int = 0
     refused_row: int = 0
@@ -70,6 +75,10 @@ class Seen:
     days: dict[tuple[MemberId, str, str], bytes] = field(default_factory=dict)
     granted: dict[bytes, int] = field(default_factory=dict)
     verdicts: Counter[str] = field(default_factory=Counter)
+    escrow: Counter[tuple[int, str]] = field(default_factory=Counter)
+    funded: Counter[str] = field(default_factory=Counter)
+    late: int = 0
+    taken_back: int = 0
 
 
 class Checkers:
@@ -207,7 +216,8 @@ class Checkers:
         """The pair assertion: what the edge granted under its policy is refused only for what it could not know.
 
         These facts are: the device was revoked, the member has left, the credential was denied after the deny list
-        that the kiosk held, the clock that the machine vouched for was days ahead (the envelope's by `ahead_ms`).
+        that the kiosk held, the clock that the machine vouched for was days ahead (the envelope's by `ahead_ms`), the
+        allotment was taken back before the claim came and the contingency is used up.
         Nothing else may part the two halves.
         """
         kiosk = self._kiosk(device)
@@ -215,11 +225,11 @@ class Checkers:
         if isinstance(opened, EnvelopeFault) or not isinstance(opened.fact, ClaimMade):
             is_excused = reason is Reason.DEVICE_REVOKED and kiosk.is_revoked
         else:
-            is_excused = self._is_excused(kiosk, opened.fact, reason, ahead_ms)
+            is_excused = self._is_excused(kiosk, opened.fact, reason, ahead_ms, opened.header.epoch)
         if not is_excused:
             raise Violation("a pair agrees", f"{where} was refused as {reason}, which the kiosk could know")
 
-    def _is_excused(self, kiosk: Kiosk, claim: ClaimMade, reason: Reason, ahead_ms: int) -> bool:
+    def _is_excused(self, kiosk: Kiosk, claim: ClaimMade, reason: Reason, ahead_ms: int, epoch: int) -> bool:
         member = MemberId(claim.member)
         match reason:
             case Reason.DEVICE_REVOKED:
@@ -232,25 +242,58 @@ class Checkers:
                 return any(held is None or version > held for version in self.known.denials.get(member, []))
             case Reason.WRONG_DAY:
                 return CLOCK_SLACK_MS < ahead_ms <= kiosk.clock.ahead_ms + DRIFT_MS
+            case Reason.NO_BUDGET:
+                return self._was_taken_back(f"{claim.campaign}:{kiosk.identity.device}:{epoch}")
             case _:
                 return False
 
+    def _was_taken_back(self, subject: str) -> bool:
+        query = (
+            "SELECT count(*) FROM account a JOIN posting p ON p.tenant = a.tenant AND p.account = a.id"
+            " JOIN journal_entry e ON e.tenant = p.tenant AND e.sequence = p.sequence"
+            " WHERE a.code = ? AND a.subject = ? AND e.kind = ?"
+        )
+        return bool(self._cloud.execute(query, (KIOSK_BUDGET, subject, RETURN)).fetchone()[0])
+
     def _read_ledger(self) -> None:
         rows = self._cloud.execute(
-            "SELECT e.sequence, e.id, e.kind, a.code, a.unit, p.amount FROM journal_entry e"
+            "SELECT e.sequence, e.id, e.kind, a.code, a.unit, a.subject, p.amount FROM journal_entry e"
             " LEFT JOIN posting p ON p.tenant = e.tenant AND p.sequence = e.sequence"
             " LEFT JOIN account a ON a.tenant = p.tenant AND a.id = p.account WHERE e.sequence > ? ORDER BY e.sequence",
             (self.seen.sequence,),
         ).fetchall()
         sums: dict[tuple[int, str], int] = {}
-        for sequence, entry, kind, code, unit, amount in rows:
+        for sequence, entry, kind, code, unit, subject, amount in rows:
             self.seen.sequence = sequence
             sums[sequence, unit] = sums.get((sequence, unit), 0) + (amount or 0)
-            if kind == GRANT and code == MEMBER_AVAILABLE:
+            if kind in GRANTS and code == MEMBER_AVAILABLE:
                 self._is_granted_once(entry, amount)
+                self.seen.late += kind == LATE
+            if code in ESCROW:
+                self._follow_escrow(kind, code, subject, amount)
         for (sequence, unit), total in sums.items():
             if total:
                 raise Violation("postings sum to zero", f"entry {sequence} sums to {total} {unit}")
+        if sums:
+            self._escrow_adds_up()
+
+    def _follow_escrow(self, kind: str, code: int, subject: str, amount: int) -> None:
+        """No account of a campaign is overdrawn, whoever draws: an epoch grants no more than it was allotted."""
+        self.seen.escrow[code, subject] += amount
+        if self.seen.escrow[code, subject] < 0:
+            raise Violation("the escrow holds", f"{code} {subject} is at {self.seen.escrow[code, subject]}")
+        if kind == MINT or kind in GRANTS:
+            self.seen.funded[subject.partition(":")[0]] += amount
+        if kind == RETURN and code == CAMPAIGN_BUDGET:
+            self.seen.taken_back += amount
+
+    def _escrow_adds_up(self) -> None:
+        """What a campaign was given and has not granted lies in its budget, at its kiosks or in its contingency."""
+        held: Counter[str] = Counter()
+        for (_, subject), amount in self.seen.escrow.items():
+            held[subject.partition(":")[0]] += amount
+        if held != self.seen.funded:
+            raise Violation("the escrow holds", f"{dict(held)} of {dict(self.seen.funded)}")
 
     def _is_granted_once(self, entry: bytes, amount: int) -> None:
         posted = self.seen.posted.get(entry)

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, event
 
 from cloud.broker.messages import Inbound, Outbound
 from shared.topics import Up
-from tests.simulation.clock import MS, SECOND
+from tests.simulation.clock import HOUR, MS, SECOND
 from tests.simulation.network import Broker
 from tests.simulation.plan import Faults
 from tests.simulation.schedule import Schedule
@@ -16,6 +16,7 @@ from tests.simulation.trace import Fault
 
 STATEMENTS_MAX = 40  # of a batch: where a cut may fall
 TIME_NS = (MS, 30 * MS)
+RETURN_NS = 12 * HOUR  # the product does it every hour; what is over has been so for weeks
 
 _TIME = frozenset({Up.TIME})
 _STORED = frozenset({Up.EVENT, Up.STATE})
@@ -74,6 +75,7 @@ class Cloud:
         *,
         fuse: EngineFuse,
         make_worker: Callable[[], Worker],
+        return_ended: Callable[[], int],
         wait_ns: int,
         news_wait_ns: int,
         faults: Faults,
@@ -85,6 +87,7 @@ class Cloud:
         self._random = random
         self._fuse = fuse
         self._make_worker = make_worker
+        self._return_ended = return_ended
         self._wait_ns = wait_ns
         self._news_wait_ns = news_wait_ns
         self._on_change = on_change
@@ -119,6 +122,27 @@ class Cloud:
         if not self._news_planned:
             self._news_planned = True
             self._schedule.after(self._random.randint(SECOND, self._news_wait_ns), self._bring_news)
+
+    def return_soon(self) -> None:
+        """What allotments that are over left goes back, now and every few hours from now on."""
+        self._schedule.after(self._random.randint(HOUR, RETURN_NS), self._return)
+
+    def _return(self) -> None:
+        self.return_soon()
+        if self._is_away:
+            return
+        if self._random.random() < self.faults.cloud_cut:
+            self._fuse.arm(self._random.randrange(STATEMENTS_MAX))
+        try:
+            points = self._return_ended()
+        except CloudCut:
+            self._schedule.fault(Fault.CLOUD_CUT_BEFORE_COMMIT, "cloud", "while points go back")
+            return
+        finally:
+            self._fuse.disarm()
+        if points:
+            self._schedule.fault(Fault.TAKEN_BACK, "cloud", f"{points} points")
+        self._on_change()
 
     def _wake(self, kind: Up) -> None:
         if kind is Up.TIME and not self._time_planned:

@@ -56,8 +56,8 @@ class Misfortune:
         self._plan_kind(start_ns, faults.broker_empties, self._empty_broker)
         self._plan_kind(start_ns, faults.cloud_aways, lambda: self._cloud.leave(self._between(AWAY_NS)))
 
-    def plan_quiet(self, start_ns: int, days: int) -> None:
-        """One kiosk hears nothing for so many days, and some hours more."""
+    def plan_quiet(self, start_ns: int, days: int) -> Kiosk:
+        """The one kiosk that hears nothing for so many days, and some hours more."""
         lonely = self._random.choice(self._kiosks)
 
         def begin() -> None:
@@ -65,6 +65,7 @@ class Misfortune:
             self._cut_off(lonely, (days * DAY, days * DAY + 12 * HOUR))
 
         self._schedule.at(start_ns, begin)
+        return lonely
 
     def _plan_kind(self, start_ns: int, rate: float, happen: Callable[[], None]) -> None:
         for _ in range(poisson(self._random, rate)):

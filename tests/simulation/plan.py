@@ -43,7 +43,8 @@ class Faults:
 class Changes:
     """How often a day the terms and the members change.
 
-    `revoke_day` is when a kiosk is revoked, None for never; `quiet_days` pass in silence before the last day.
+    `revoke_day` is when a kiosk is revoked, None for never; `quiet_days` pass before the last day, in which only one
+    kiosk is open, on the first day and without a line.
     """
 
     policies: float = 0.0
@@ -58,7 +59,7 @@ class Plan:
     """One world.
 
     `kiosks` are how many in each store; `visits` how often a member comes a day; `cloud_wait_ns` and `news_wait_ns` how
-    long the cloud lets messages and news gather at most.
+    long the cloud lets messages and news gather at most. `contingency` is what of the budget pays for late claims.
     """
 
     seed: int
@@ -72,6 +73,7 @@ class Plan:
     cards_reduced: bool
     allotment_points: int
     budget: int
+    contingency: int
     cloud_wait_ns: int
     news_wait_ns: int
     faults: Faults
@@ -100,6 +102,7 @@ def draw_plan(seed: int) -> Plan:
         news_wait_ns=random.choice((2 * MINUTE, 20 * MINUTE, 2 * HOUR)),
         faults=_draw_faults(random),
         changes=_draw_changes(random),
+        contingency=random.choice((0, 3 * points, 30 * points, 30 * points)),
     )
 
 
@@ -137,7 +140,7 @@ def _draw_changes(random: Random) -> Changes:
         denials=rate(5),
         leaves=rate(2),
         revoke_day=random.randrange(DAYS) if random.random() < 0.1 else None,
-        quiet_days=random.choice((5, 8, 15, 20, 31)) if random.random() < 0.15 else 0,
+        quiet_days=random.choice((5, 15, 31, 31, 40)) if random.random() < 0.25 else 0,
     )
 
 

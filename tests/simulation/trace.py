@@ -29,6 +29,7 @@ class Fault(StrEnum):
     CLOCK_STEP = "clock_step"
     KERNEL_TIME = "kernel_time"
     QUIET_WEEKS = "quiet_weeks"
+    TAKEN_BACK = "taken_back"
     POLICY_CHANGE = "policy_change"
     RAN_DRY = "ran_dry"
     DENIAL = "denial"

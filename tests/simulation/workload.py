@@ -8,6 +8,7 @@ not have known.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from functools import partial
 from random import Random
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -35,6 +36,7 @@ from tests.simulation.trace import Fault
 
 RUSH_HOURS: Final = (8.5, 18.2)  # local time
 RUSH_SPREAD_H: Final = 0.006  # most come within half a minute of it, as when a bell rings
+ALONE_MAX: Final = 12  # members who find the one door that is open
 CAMPAIGNS: Final = (CampaignId("daily-1"), CampaignId("daily-2"))
 
 
@@ -115,6 +117,12 @@ class Workload:
         if changes.revoke_day == number:
             self._schedule.at(start_ns + random.randrange(DAY), self._revoke)
 
+    def plan_alone(self, door: Kiosk, start_ns: int) -> None:
+        """Members come to one door in the half day from `start_ns`, to be heard of when its line is back."""
+        for person in self._random.sample(self._people, min(len(self._people), ALONE_MAX)):
+            when_ns = start_ns + self._random.randrange(12 * HOUR)
+            self._schedule.at(when_ns, partial(self._visit, person, door))
+
     def _plan_visit(self, person: Person, today: date) -> None:
         random = self._random
         store = person.home
@@ -190,7 +198,8 @@ class Workload:
         with writing(self._prepared.engine) as connection:
             for id in CAMPAIGNS:
                 wanted = Campaign(tenant=TENANT, id=id, name=id, unit=UNIT, allotment_points=plan.allotment_points)
-                assert create_campaign(connection, wanted, budget=plan.budget, now=now) == wanted
+                made = create_campaign(connection, wanted, budget=plan.budget, contingency=plan.contingency, now=now)
+                assert made == wanted
             for store in (ROME, YORK):
                 self._set_terms(
                     connection, store, CAMPAIGNS[0], plan.points, plan.reduced_points, plan.cards_reduced, now

@@ -10,6 +10,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from cloud.broker.ingest import Ingest
+from cloud.campaigns.actions import return_ended
 from tests.simulation.checkers import Checkers, Violation
 from tests.simulation.clock import DAY, HOUR, MINUTE
 from tests.simulation.cloud import Cloud, EngineFuse, Worker
@@ -54,7 +55,9 @@ PRODUCT = Variant()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a world did. `claims` were granted by kiosks, `posted` by the cloud; `digest` is that of its trace."""
+    """What a world did. `claims` were granted by kiosks, `posted` by the cloud, `late` of them out of a contingency;
+    `taken_back` points were not used in time. `digest` is that of the world's trace.
+    """
 
     seed: int
     steps: int
@@ -62,6 +65,8 @@ class Outcome:
     visits: int
     claims: int
     posted: int
+    late: int
+    taken_back: int
     faults: Counter[Fault]
     verdicts: Counter[str]
     digest: str
@@ -128,6 +133,7 @@ class World:
             self._broker,
             Random(f"cloud {plan.seed}"),
             fuse=simulator.fuse,
+            return_ended=lambda: return_ended(prepared.engine, self.schedule.time.instant),
             make_worker=lambda: variant.make_worker(prepared, lambda: self.schedule.time.instant),
             wait_ns=plan.cloud_wait_ns,
             news_wait_ns=plan.news_wait_ns,
@@ -165,6 +171,7 @@ class World:
     def run(self, steps: int | None) -> Outcome:
         """The days, or as many steps of them, and then peace until all has settled."""
         self._workload.open_shops()
+        self._cloud.return_soon()
         for kiosk in self._kiosks:
             kiosk.start()
         end_ns = self._plan_days()
@@ -182,7 +189,8 @@ class World:
         quiet_days = self._plan.changes.quiet_days
         starts = [number * DAY for number in range(self._plan.days)]
         if quiet_days:
-            self._misfortune.plan_quiet(starts[-1], quiet_days)
+            lonely = self._misfortune.plan_quiet(starts[-1], quiet_days)
+            self._workload.plan_alone(lonely, starts[-1])
             starts[-1] += quiet_days * DAY
         for number, start_ns in enumerate(starts):
             self._workload.plan_day(number, start_ns)
@@ -234,6 +242,8 @@ class World:
             visits=self._workload.visits,
             claims=self._checkers.count_claims(),
             posted=len(self._checkers.seen.granted),
+            late=self._checkers.seen.late,
+            taken_back=self._checkers.seen.taken_back,
             faults=self._trace.faults,
             verdicts=self._checkers.seen.verdicts,
             digest=self._trace.digest,

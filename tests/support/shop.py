@@ -253,7 +253,7 @@ class Shop:
             parameters: dict[str, str | int] = {"tenant": self.catalogue.tenant, "limit": PAGE, **given}
             answer = self.api.get("/v1/ledger/entries", params=parameters).raise_for_status()
             page = msgspec.json.decode(answer.content, type=PostedPage)
-            found += [entry.id for entry in page.items if entry.kind == "grant_daily"]
+            found += [entry.id for entry in page.items if entry.kind in ("grant_daily", "grant_late")]
             if page.next is None:
                 return found
             after = page.next

@@ -13,7 +13,7 @@ const SCREENS = {
   idle: () => ({ headline: ["idle.headline"], details: [["idle.detail"]] }),
   greeting: (screen) => ({
     headline: hello(screen),
-    details: [["greeting.detail"], ["greeting.wish"]],
+    details: [["greeting.detail"], [screen.code === null ? "greeting.wish" : "greeting.receipt"]],
     points: screen.points,
   }),
   collected: (screen) => ({

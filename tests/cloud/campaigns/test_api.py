@@ -50,6 +50,16 @@ def test_campaign_is_made_once_and_shown_with_its_funds(client: Client) -> None:
     assert (shown["minted"], shown["budget"], shown["held"], shown["granted"], shown["epochs"]) == (500, 500, 0, 0, 0)
 
 
+def test_contingency_is_set_with_the_campaign_and_added_to_later(client: Client) -> None:
+    client.post("/v1/campaigns", json=SUMMER | {"contingency": 100})
+    path, key = "/v1/campaigns/summer/contingency?tenant=rossi", {"Idempotency-Key": "one"}
+
+    answers = [client.post(path, json={"points": 40}, headers=key) for _ in range(2)]
+
+    assert [(answer.json()["budget"], answer.json()["contingency"]) for answer in answers] == [(360, 140)] * 2
+    assert client.post("/v1/campaigns/none/contingency?tenant=rossi", json={"points": 1}).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [
@@ -58,6 +68,7 @@ def test_campaign_is_made_once_and_shown_with_its_funds(client: Client) -> None:
         ({"unit": "points"}, 422),
         ({"budget": -1}, 422),
         ({"budget": "many"}, 422),
+        ({"contingency": 501}, 422),
         ({"allotment_points": 0}, 422),
         ({"name": "  "}, 422),
         ({"surprise": 1}, 422),

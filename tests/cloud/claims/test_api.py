@@ -1,17 +1,22 @@
 """Claims over HTTP."""
 
+import hashlib
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from cloud.claims.api import router
+from cloud.claims.api import receipts_router, router
+from cloud.devices.actions import quarantine_epoch
 from cloud.kit.auth import Scope
+from cloud.kit.database import writing
 from cloud.kit.keyring import Keyring, create_keyring
 from cloud.kit.services import Services
+from cloud.members.tables import member_bearer
 from shared.ids import format_member
 from tests.cloud.claims.faces import disputed
+from tests.cloud.claims.test_receipts import receipt_of
 from tests.cloud.claims.world import NOON, World
 from tests.cloud.service import Client, bearer, create_client, standing_clock
 from tests.support.kiosk import member_of
@@ -30,7 +35,7 @@ def keyring(memory_folder: Path) -> Keyring:
 def client(world: World, keyring: Keyring) -> Client:
     """A merchant's client, after a day on which one claim was good, one bad, one forged and one visit noted."""
     services = Services(engine=world.engine, keyring=keyring, clock=standing_clock, random=bytes)
-    client = create_client([router(services)])
+    client = create_client([router(services), receipts_router(services)])
     client.headers = bearer(world.engine, Scope.MERCHANT, tenant="rossi")
     kiosk = world.add_kiosk("door1")
     world.tell(
@@ -123,3 +128,84 @@ def test_another_tenants_store_is_as_good_as_none(client: Client, world: World) 
 
     assert client.get(CLAIMS, headers=stranger).status_code == 404
     assert client.get(CLAIMS, headers=pos).status_code == 403
+
+
+def test_quarantine_is_listed_and_decided_by_the_stores_own_people(client: Client, world: World) -> None:
+    kiosk = world.add_kiosk("door2")
+    kiosk.previous = bytes(32)
+    world.tell(kiosk, *(kiosk.claim(member_of(number), NOON) for number in (11, 12, 13)))
+    path, waits = "/v1/stores/centro/quarantine", "/v1/stores/centro/quarantine/door2/1"
+
+    first = client.get(path, params={"limit": 2}).json()
+    second = client.get(path, params={"limit": 2, "cursor": first["next"]}).json()
+    assert [one["seq"] for page in (first, second) for one in page["items"]] == [1, 2, 3]
+    assert (first["items"][0]["reason"], first["items"][0]["kind"], second["next"]) == ("broken_chain", "claim", None)
+
+    key = {"Idempotency-Key": "one"}
+    told = [client.post(f"{waits}/1", json={"release": True, "note": "seen"}, headers=key) for _ in range(2)]
+    assert [one.json() for one in told] == [{"outcome": "posted", "reason": None, "balance": 10}] * 2
+    assert client.post(f"{waits}/1", json={"release": False, "note": "no"}).status_code == 409
+    assert client.post(f"{waits}/2", json={"release": False, "note": "copied"}).json()["outcome"] == "rejected"
+    assert client.post(f"{waits}/3", json={"release": True, "note": " "}).status_code == 422
+    assert client.post(f"{waits}/9", json={"release": True, "note": "x"}).status_code == 404
+
+    shown = client.get(CLAIMS, params={"device": "door2"}).json()["items"]
+    assert [one["review"] and one["review"]["note"] for one in shown] == ["seen", "copied", None]
+
+    auditor = bearer(world.engine, Scope.AUDITOR, tenant="rossi", number=8)
+    stranger = bearer(world.engine, Scope.MERCHANT, tenant="bianchi", number=9)
+    said = {"release": True, "note": "x"}
+    assert client.post(f"{waits}/3", json=said, headers=auditor).status_code == 403
+    assert client.post(f"{waits}/3", json=said, headers=stranger).status_code == 404
+
+
+def test_only_a_claim_is_released(client: Client, world: World) -> None:
+    kiosk = world.add_kiosk("door2")
+    kiosk.previous = bytes(32)
+    world.tell(kiosk, kiosk.visit(member_of(11)))
+
+    told = client.post("/v1/stores/centro/quarantine/door2/1/1", json={"release": True, "note": "x"})
+
+    assert (told.status_code, told.json()["title"]) == (409, "Only a claim can be released")
+
+
+def test_receipt_is_handed_in_by_staff_and_decided_when_it_waits(client: Client, world: World) -> None:
+    kiosk = world.add_kiosk("door2")
+    path = f"/v1/members/{format_member(member_of(11))}/claim-receipts"
+    said = {"text": receipt_of(kiosk, 11)}
+
+    assert client.post(path, json=said).json()["outcome"] == "posted"
+    assert client.post(path, json={"text": "DS1:"}).json()["detail"] == "unreadable"
+    assert client.post("/v1/members/nobody/claim-receipts", json=said).status_code == 404
+    with writing(world.engine) as connection:
+        quarantine_epoch(connection, kiosk.device, 1, NOON)
+    other = f"/v1/members/{format_member(member_of(12))}/claim-receipts"
+    waits = client.post(other, json={"text": receipt_of(kiosk, 12)}).json()
+    assert (waits["outcome"], waits["reason"]) == ("quarantined", "epoch_quarantined")
+
+    store = "/v1/stores/centro/claim-receipts"
+    first = client.get(store, params={"limit": 1}).json()
+    second = client.get(store, params={"limit": 1, "cursor": first["next"]}).json()
+    assert second["next"] is None
+    assert {page["items"][0]["outcome"] for page in (first, second)} == {"posted", "quarantined"}
+    (waiting,) = client.get(store, params={"outcome": "quarantined"}).json()["items"]
+    decision = {"release": True, "note": "seen"}
+    assert client.post(f"{store}/{waiting['id']}", json=decision).json()["outcome"] == "posted"
+    assert client.post(f"{store}/{waiting['id']}", json=decision).status_code == 409
+    assert client.post(f"{store}/{'0' * 32}", json=decision).status_code == 404
+
+
+def test_member_hands_in_their_own_receipt(client: Client, world: World) -> None:
+    kiosk = world.add_kiosk("door2")
+    secret = "dsm_" + "a" * 43
+    with writing(world.engine) as connection:
+        connection.execute(
+            member_bearer.insert().values(
+                digest=hashlib.sha256(secret.encode()).digest(), tenant="rossi", member=member_of(11), created_at=NOON
+            )
+        )
+    said, mine = {"text": receipt_of(kiosk, 11)}, {"Authorization": f"Bearer {secret}"}
+
+    assert client.post("/v1/me/claim-receipts", json=said, headers=mine).json()["balance"] == 10
+    assert client.post("/v1/me/claim-receipts", json={"text": receipt_of(kiosk, 12)}, headers=mine).status_code == 422
+    assert client.post("/v1/me/claim-receipts", json=said, headers={"Authorization": "Bearer no"}).status_code == 401

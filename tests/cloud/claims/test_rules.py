@@ -29,6 +29,7 @@ from cloud.claims.rules import (
     Stream,
     Terms,
     TurnAway,
+    draft_late,
     is_carried_only,
     iso_day,
     judge,
@@ -39,6 +40,7 @@ from cloud.claims.rules import (
     turn_away,
 )
 from cloud.devices.rules import Wrapping
+from cloud.ledger.rules import Code, EntryKind
 from cloud.members.rules import Enrolment, FaceProof, SpokenConsent
 from shared.answers import Outcome, Reason
 from shared.biometrics import Forgetting
@@ -280,6 +282,17 @@ def test_denial_holds_from_its_moment_on(
     means: Means, serial: int | None, denied: Claimant, reason: Reason | None
 ) -> None:
     assert reason_of(kiosk().claim(MEMBER, NOON, means=means, serial=serial), claimant=denied) is reason
+
+
+def test_late_claim_is_the_same_entry_out_of_the_contingency() -> None:
+    judgement = judged(kiosk().claim(MEMBER, NOON))
+    assert isinstance(judgement, Post)
+
+    late = draft_late(judgement)
+
+    assert (late.id, late.kind, late.effective_at) == (name(MEMBER), EntryKind.GRANT_LATE, NOON)
+    assert (late.postings[0].account.code, late.postings[0].account.subject) == (Code.CONTINGENCY, "spring")
+    assert late.postings[1] == judgement.draft.postings[1]
 
 
 def test_rejected_claim_drew_from_the_allotment_once_its_terms_were_ours() -> None:

@@ -50,9 +50,24 @@ class World:
         with writing(self.engine) as connection:
             _register(connection, kiosk, now)
             if with_allotment:
-                allot(connection, tenant=TENANT, id=CAMPAIGN, device=kiosk.device, epoch=1, now=now)
+                self.allot(connection, kiosk.device, now=now)
         self.kiosks[kiosk.device] = kiosk
         return kiosk
+
+    def allot(
+        self, connection: Connection, device: DeviceId, *, epoch: int = 1, is_settled: bool = True, now: datetime = NOON
+    ) -> AllotmentIssued | None:
+        """What the device is told when it shows itself."""
+        return allot(
+            connection,
+            tenant=TENANT,
+            id=CAMPAIGN,
+            device=device,
+            epoch=epoch,
+            points_a_claim=self.policy.points,
+            is_settled=is_settled,
+            now=now,
+        )
 
     def reissue(self, *, points: int, now: datetime = NOON, **changes: bool) -> Policy:
         """The next version of the store's terms."""
@@ -136,6 +151,7 @@ def create_world(
     members: Iterable[MemberId] = FORTY,
     budget: int = 1_000_000,
     allotment_points: int = 1000,
+    contingency: int = 0,
     now: datetime = NOON,
 ) -> World:
     """The catalogue, a funded campaign, the store's first policy and its members; no kiosk yet."""
@@ -156,7 +172,7 @@ def create_world(
         create_merchant(connection, merchant, now)
         create_programme(connection, programme, now)
         assert create_store(connection, store, now) == store
-        assert create_campaign(connection, campaign, budget=budget, now=now) == campaign
+        assert create_campaign(connection, campaign, budget=budget, contingency=contingency, now=now) == campaign
         policy = set_daily_reward(
             connection, STORE, points=10, reduced_points=4, campaign=CAMPAIGN, cards_reduced=False, now=now
         )

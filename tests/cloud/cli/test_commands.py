@@ -11,12 +11,14 @@ from sqlalchemy import Connection, text
 from typer.testing import CliRunner, Result
 
 from cloud.app import compose
+from cloud.campaigns.actions import allot, create_campaign
+from cloud.campaigns.rules import Campaign
 from cloud.catalogue.actions import create_merchant, create_programme, create_store, create_tenant
 from cloud.catalogue.rules import Merchant, Programme, Store
 from cloud.cli.place import NotThere, Place, Tools
 from cloud.cli.setup import LOCAL_NAMES, make_installation
 from cloud.config import read_config
-from cloud.devices.actions import claim_device, confirm_device, keep_wraps
+from cloud.devices.actions import claim_device, confirm_device, keep_wraps, quarantine_epoch
 from cloud.devices.rules import DeviceRefusal, Wrapping
 from cloud.errors import CloudError
 from cloud.kit.auth import authenticate
@@ -35,12 +37,16 @@ from cloud.members.actions import (
 )
 from cloud.members.rules import Channel, ConsentWords, Enrolment, Language, Origin
 from shared.consent import DataLevel
-from shared.ids import CampaignId, DeviceId, MemberId, StoreId, TenantId
+from shared.ids import CampaignId, DeviceId, MemberId, StoreId, TenantId, format_member
 from shared.points import Points
 from shared.provisioning import parse_code
+from tests.cloud.claims.test_receipts import receipt_of
+from tests.cloud.claims.world import NOON as CLAIMED_AT
+from tests.cloud.claims.world import create_world
 from tests.cloud.devices.conftest import counting_random
 from tests.cloud.devices.kiosk import Kiosk
 from tests.cloud.service import NOW
+from tests.support.kiosk import VirtualKiosk, member_of
 
 Run = Callable[..., Result]
 
@@ -361,3 +367,101 @@ def test_a_database_that_is_not_there(place: Place) -> None:
     run = runner(replace(place, database="postgresql://nobody@127.0.0.1:1/none"))
     with pytest.raises(NotThere, match="cannot be opened"):
         run("verify")
+
+
+def add_campaign(place: Place) -> None:
+    """A campaign of which one kiosk holds a hundred points, whose allotment ended long ago."""
+    spring = Campaign(tenant=TenantId("nord"), id=CampaignId("spring"), name="S", unit="PT:a", allotment_points=100)
+    with place.open_database() as engine, writing(engine) as connection:
+        assert create_campaign(connection, spring, budget=500, contingency=50, now=NOW) == spring
+        long_ago = NOW - timedelta(days=60)
+        told = allot(
+            connection,
+            tenant=spring.tenant,
+            id=spring.id,
+            device=DeviceId("door1"),
+            epoch=1,
+            points_a_claim=5,
+            is_settled=True,
+            now=long_ago,
+        )
+        assert told is not None
+
+
+def test_campaigns_show_where_their_points_are_and_take_back_what_is_over(place: Place, run: Run) -> None:
+    add_store(place)
+    add_campaign(place)
+
+    told = run("campaigns", "list", "nord").stdout
+    assert "budget 350, at kiosks 100, contingency 50, granted 0 (late 0); taken back 0" in told
+    assert "0 of 100 until" in run("campaigns", "allotments", "nord", "spring").stdout
+    assert [run("campaigns", "return").stdout for _ in range(2)] == ["100 points went back\n", "0 points went back\n"]
+
+    (funds,) = map(json.loads, run("campaigns", "list", "nord", "--json").stdout.splitlines())
+    (allotment,) = map(json.loads, run("campaigns", "allotments", "nord", "spring", "--json").stdout.splitlines())
+    assert (funds["budget"], funds["returned"], allotment["returned"]) == (450, 100, 100)
+    assert "taken back 100, over since" in run("campaigns", "allotments", "nord", "spring").stdout
+    with pytest.raises(NotThere):
+        run("campaigns", "allotments", "nord", "autumn")
+
+
+def test_claims_in_quarantine_are_listed_and_decided(place: Place, run: Run) -> None:
+    with place.open_database() as engine:
+        world = create_world(engine)
+        kiosk = world.add_kiosk("door1")
+        kiosk.previous = bytes(32)
+        twin = VirtualKiosk(device=kiosk.device, policy=kiosk.policy)
+        world.tell(kiosk, kiosk.claim(member_of(1), CLAIMED_AT), kiosk.claim(member_of(2), CLAIMED_AT))
+        world.tell(kiosk, twin.claim(member_of(3), CLAIMED_AT))
+
+    told = run("claims", "refused", "centro").stdout
+    assert told.endswith("door1 1 1  quarantined: changed_body\n")
+    waits = run("claims", "quarantine", "centro").stdout.splitlines()
+    assert [line.split("  ")[1:] for line in waits] == [
+        ["door1 1 1", "claim 10", "quarantined: broken_chain"],
+        ["door1 1 2", "claim 10", "quarantined: epoch_quarantined"],
+    ]
+    assert run("claims", "release", "door1", "1", "1", "--note", "our own copy", "--by", "anna").stdout == "posted\n"
+    refused = run("claims", "reject", "door1", "1", "2", "--note", "not ours").stdout
+    assert refused == "rejected: epoch_quarantined\n"
+
+    assert run("claims", "quarantine", "centro", "--json").stdout == ""
+    told = run("claims", "list", "centro", "--outcome", "quarantined", "--device", "door1").stdout
+    assert "posted by anna: our own copy" in told
+    (first, _) = map(json.loads, run("claims", "list", "centro", "--json").stdout.splitlines())
+    assert first["review"]["reviewer"] == "anna"
+    with pytest.raises(NotThere, match="decided"):
+        run("claims", "release", "door1", "1", "2", "--note", "after all")
+    with pytest.raises(NotThere, match="no such outcome"):
+        run("claims", "list", "centro", "--outcome", "lost")
+
+
+def test_receipt_is_submitted_listed_and_decided(place: Place, run: Run) -> None:
+    with place.open_database() as engine:
+        world = create_world(engine, now=NOW - timedelta(days=1))
+        kiosk = world.add_kiosk("door1", now=NOW - timedelta(days=1))
+    texts = {number: receipt_of(kiosk, number, NOW) for number in (1, 2, 3)}
+
+    def submit(number: int, whose: int) -> str:
+        member = format_member(member_of(whose))
+        return run("receipt", "submit", texts[number], "--member", member, "--tenant", "rossi").stdout
+
+    assert submit(1, 1) == "posted\n"
+    with pytest.raises(NotThere, match="anothers"):
+        submit(2, 1)
+    with pytest.raises(NotThere, match="no such member"):
+        run("receipt", "submit", texts[1], "--member", "nobody", "--tenant", "rossi")
+    with place.open_database() as engine, writing(engine) as connection:
+        quarantine_epoch(connection, DeviceId("door1"), 1, NOW)
+    assert [submit(number, number) for number in (2, 3)] == ["quarantined: epoch_quarantined\n"] * 2
+
+    listed = [json.loads(line) for line in run("receipt", "list", "centro", "--json").stdout.splitlines()]
+    second, third = (
+        next(one["id"] for one in listed if one["member"] == format_member(member_of(number))) for number in (2, 3)
+    )
+    assert run("receipt", "release", second, "--note", "seen").stdout == "posted\n"
+    assert run("receipt", "reject", third, "--note", "not seen").stdout == "rejected: epoch_quarantined\n"
+    assert "posted; operator: seen" in run("receipt", "list", "centro").stdout
+    for wrong in (second, "00", "nonsense"):
+        with pytest.raises(NotThere):
+            run("receipt", "release", wrong, "--note", "again")

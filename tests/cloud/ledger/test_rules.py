@@ -22,10 +22,25 @@ from cloud.ledger.rules import (
     kiosk_account,
     on_normal_side,
     return_allotment,
+    set_aside,
     side_of,
 )
 from shared.ids import CampaignId, DeviceId, TenantId
-from tests.cloud.ledger.world import BUDGET, CAMPAIGN, DEVICE, KIOSK, NOON, TENANT, UNIT, allotment, grant, mint, points
+from tests.cloud.ledger.world import (
+    BUDGET,
+    CAMPAIGN,
+    DEVICE,
+    KIOSK,
+    NOON,
+    TENANT,
+    UNIT,
+    allotment,
+    entry_id,
+    grant,
+    late_grant,
+    mint,
+    points,
+)
 
 GOOD = mint(1, 10)
 OTHER_UNIT = AccountKey(tenant=TENANT, code=Code.BUDGET, unit="MONEY:EUR", subject="spring")
@@ -105,6 +120,13 @@ def test_transfers_join_the_accounts_they_name() -> None:
         (Code.KIOSK_BUDGET, "spring:door1:1", -5),
         (Code.MEMBER_AVAILABLE, "mfxg4yjngaydambr", 5),
     ]
+    aside = set_aside(id=entry_id(9), tenant=TENANT, campaign=CAMPAIGN, points=points(3), effective_at=NOON)
+    assert joined(aside) == [(Code.BUDGET, "spring", -3), (Code.CONTINGENCY, "spring", 3)]
+    assert joined(late_grant(1, 5)) == [
+        (Code.CONTINGENCY, "spring", -5),
+        (Code.MEMBER_AVAILABLE, "mfxg4yjngaydambr", 5),
+    ]
+    assert late_grant(1, 5).id == grant(1, 5).id
     assert allotment(1, 8).id != back.id
 
 

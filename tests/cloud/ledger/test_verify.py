@@ -7,7 +7,7 @@ from cloud.kit.database import reading, writing
 from cloud.ledger.actions import post
 from cloud.ledger.verify import BREACHES_MAX, Breach, Invariant, verify
 from shared.ids import TenantId
-from tests.cloud.ledger.world import ANNA, BRUNO, KIOSK, NOON, allotment, grant, mint, wallet
+from tests.cloud.ledger.world import ANNA, BRUNO, KIOSK, NOON, allotment, grant, late_grant, mint, reserve, wallet
 
 SQLITE_UNLOCKED = """
 CREATE TABLE {table}_copy AS SELECT * FROM {table};
@@ -113,6 +113,33 @@ def test_each_kind_of_damage_is_named(engine: Engine, expected: set[Invariant], 
 def test_an_epoch_that_granted_more_than_its_allotment_is_named(engine: Engine) -> None:
     breaches = _broken(engine, "UPDATE posting SET amount = 16 WHERE sequence = 2 AND leg = 1")
     assert [breach.found for breach in breaches if breach.invariant is Invariant.L15_ALLOTMENT] == ["granted 17 of 16"]
+
+
+def test_a_campaign_whose_points_went_elsewhere_is_named(engine: Engine) -> None:
+    with writing(engine) as connection:
+        drafts = [mint(1, 100), allotment(1, 60), reserve(5, 20), late_grant(6, 5)]
+        post(connection, drafts, recorded_at=NOON)
+        _unlock(connection)
+    with reading(engine) as connection:
+        assert verify(connection) == ()
+    with writing(engine) as connection:
+        connection.execute(text("UPDATE posting SET amount = 15 WHERE sequence = 3 AND leg = 1"))
+        connection.execute(text("UPDATE posting SET amount = 5 WHERE sequence = 4 AND leg = 0"))
+    with reading(engine) as connection:
+        found = [(one.where, one.found) for one in verify(connection) if one.invariant is Invariant.L19_ESCROW]
+    assert found == [
+        ("campaign spring PT:consumption", "1 entries go the wrong way"),
+        ("campaign spring PT:consumption", "moves between its accounts sum to -5"),
+    ]
+
+
+def test_a_claim_granted_in_time_and_late_is_named(engine: Engine) -> None:
+    with writing(engine) as connection:
+        post(connection, [mint(1, 100), reserve(5, 20), late_grant(6, 5), late_grant(7, 5)], recorded_at=NOON)
+        _unlock(connection)
+        connection.execute(text("UPDATE journal_entry SET id = :id WHERE sequence = 4"), {"id": late_grant(6, 5).id})
+    with reading(engine) as connection:
+        assert Invariant.L14_GRANT_ONCE in {one.invariant for one in verify(connection)}
 
 
 def test_a_breach_says_where(engine: Engine) -> None:

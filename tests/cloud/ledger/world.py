@@ -2,7 +2,17 @@
 
 from datetime import UTC, datetime
 
-from cloud.ledger.rules import AccountKey, EntryDraft, allot, budget_account, grant_daily, kiosk_account, member_account
+from cloud.ledger.rules import (
+    AccountKey,
+    EntryDraft,
+    allot,
+    budget_account,
+    grant_daily,
+    grant_late,
+    kiosk_account,
+    member_account,
+    set_aside,
+)
 from cloud.ledger.rules import mint as mint_rule
 from shared.ids import CampaignId, ClaimId, DeviceId, MemberId, TenantId
 from shared.points import Points
@@ -55,6 +65,23 @@ def grant(number: int, amount: int, member: MemberId = ANNA, tenant: TenantId = 
         campaign=CAMPAIGN,
         device=DEVICE,
         epoch=1,
+        member=member,
+        points=points(amount),
+        effective_at=NOON,
+    )
+
+
+def reserve(number: int, amount: int) -> EntryDraft:
+    """Points set aside for what comes late."""
+    return set_aside(id=entry_id(number), tenant=TENANT, campaign=CAMPAIGN, points=points(amount), effective_at=NOON)
+
+
+def late_grant(number: int, amount: int, member: MemberId = ANNA) -> EntryDraft:
+    """The daily reward, late."""
+    return grant_late(
+        claim=ClaimId(entry_id(number)),
+        tenant=TENANT,
+        campaign=CAMPAIGN,
         member=member,
         points=points(amount),
         effective_at=NOON,

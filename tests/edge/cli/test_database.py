@@ -51,9 +51,16 @@ def test_claims_as_json_name_no_member(kiosk: Kiosk) -> None:
 
 def test_claims_for_people_are_a_line_each(kiosk: Kiosk) -> None:
     assert run(kiosk.database.path, "claims")[1].splitlines() == [
-        f"2026-11-20     10 {UNIT}  card   rejected",
+        f"2026-11-20     10 {UNIT}  card   rejected: no_budget",
         f"2026-11-20     10 {UNIT}  card   waiting",
     ]
+
+
+def test_claims_are_narrowed_to_a_day_and_to_what_was_rejected(kiosk: Kiosk) -> None:
+    rejected = f"2026-11-20     10 {UNIT}  card   rejected: no_budget\n"
+    assert run(kiosk.database.path, "claims", "--rejected")[1] == rejected
+    assert run(kiosk.database.path, "claims", "--rejected", "--day", "2026-11-20")[1] == rejected
+    assert run(kiosk.database.path, "claims", "--day", "2026-11-19")[1] == ""
 
 
 def test_the_schema_is_printed(kiosk: Kiosk) -> None:

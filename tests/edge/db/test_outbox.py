@@ -10,7 +10,7 @@ from edge.core.screen import ScreenName
 from edge.db import claims, outbox
 from edge.db.outbox import KEEP_SETTLED
 from edge.db.reading import find_damage, open_for_reading
-from shared.answers import Outcome, Verdict
+from shared.answers import Outcome, Reason, Verdict
 from shared.ids import DeviceId
 from tests.support.entrances import DEVICE, Kiosk, card, member_id
 
@@ -214,3 +214,14 @@ def test_people_read_and_cannot_write(kiosk: Kiosk) -> None:
         assert reading["claim"].count == 5
         with pytest.raises(Exception, match="readonly"):
             reading.execute("DELETE FROM claim")
+
+
+def test_a_late_word_of_quarantine_does_not_replace_a_persons_decision(kiosk: Kiosk) -> None:
+    connection = kiosk.database.connection
+    decided = Verdict(seq=1, outcome=Outcome.POSTED, balance=10)
+    waits = Verdict(seq=1, outcome=Outcome.QUARANTINED, reason=Reason.EPOCH_QUARANTINED)
+    outcomes = []
+    for verdict in (waits, decided, waits):
+        outbox.settle(connection, 1, 1, [verdict])
+        outcomes.append(connection.execute("SELECT outcome FROM claim WHERE seq = 1").fetchone()[0])
+    assert outcomes == ["quarantined", "posted", "posted"]

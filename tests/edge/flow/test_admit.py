@@ -10,6 +10,7 @@ from edge.db import claims, outbox
 from shared.answers import DenyEntry, RosterEntry
 from shared.business_day import milliseconds
 from shared.envelope import ClaimMade, Opened, VisitNoted, open_envelope
+from shared.receipts import is_genuine, parse_receipt
 from tests.support.entrances import DEVICE, Kiosk, Phone, card, member_id, policy
 
 ANNA, BERT = member_id(1), member_id(2)
@@ -36,6 +37,23 @@ def test_the_first_entry_of_the_day_is_granted_and_stored_before_it_is_shown(kio
     assert isinstance(fact, ClaimMade)
     assert fact.claim.hex() == screen.claim
     assert (fact.amount, fact.business_day) == (10, "2026-11-20")
+
+
+def test_without_a_line_the_member_is_handed_a_receipt_of_the_claim(kiosk: Kiosk) -> None:
+    assert kiosk.show(card(kiosk.keys, ANNA)).code is None
+    kiosk.agent.line_down()
+    screen = kiosk.show(card(kiosk.keys, member_id(2)))
+    assert screen.code is not None
+    read = parse_receipt(screen.code)
+    assert read is not None
+    assert is_genuine(read, kiosk.signing_key.public_key())
+    kiosk.agent.line_up()
+    fact = facts(kiosk)[-1]
+    assert isinstance(fact, ClaimMade)
+    said = read.receipt
+    assert (said.device, said.epoch, said.seq, said.policy_version) == (DEVICE, 1, 2, 1)
+    assert (said.claim, said.amount, said.means, said.serial) == (fact.claim, fact.amount, fact.means, fact.serial)
+    assert kiosk.show(card(kiosk.keys, member_id(2))).code is None  # collected before: it has been handed out
 
 
 def test_the_second_entry_of_the_day_is_told_so(kiosk: Kiosk) -> None:
