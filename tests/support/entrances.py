@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge.channel.messages import EnrolEnded, FaceSeen, LeasesEnd, TemplatesKept, TemplatesTold, ToVision, VisionHello
 from edge.core.clock import RawTime
-from edge.core.match import Candidate, Comparison
+from edge.core.match import PROBES_MAX, Candidate, Comparison
 from edge.core.screen import Screen, Status
 from edge.db import knowledge
 from edge.db.database import Database
@@ -411,7 +411,7 @@ class Kiosk:
 def compared(*members: MemberId, score: float = SURE) -> Comparison:
     """Eight fused frames against a gallery of a hundred: these members best, each a hair behind the one before."""
     candidates = tuple(Candidate(member=member, score=score - 0.001 * place) for place, member in enumerate(members))
-    return Comparison(candidates=candidates, enrolled=100, probes=8, cohort_mean=0.006, cohort_deviation=0.093)
+    return Comparison(candidates=candidates, enrolled=100, probes=PROBES_MAX, cohort_mean=0.006, cohort_deviation=0.093)
 
 
 def sealed(member: MemberId, group: bytes = GROUP) -> SealedTemplate:
