@@ -5,9 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.answers import Outcome, Verdict
-from shared.envelope import Envelope, EnvelopeFault, chain_digest, genesis, payload_digest, read_header
+from shared.envelope import (
+    ClaimMade,
+    Envelope,
+    EnvelopeFault,
+    Fact,
+    chain_digest,
+    genesis,
+    payload_digest,
+    read_fact,
+    read_header,
+)
 
-KEEP_SETTLED = 20_000
+SETTLED_KEPT = 20_000
 """Settled envelopes kept for a cloud that lost its newest days: ten days of 2,000 visitors, about 15 MB."""
 
 
@@ -106,21 +116,64 @@ def settle(connection: sqlite3.Connection, epoch: int, contiguous: int, verdicts
 
 
 def prune(connection: sqlite3.Connection, epoch: int, before_day: str) -> int:
-    """Drops settled envelopes beyond the newest KEEP_SETTLED, and their claims of days before; returns how many.
+    """Drops settled envelopes beyond the newest SETTLED_KEPT, and their claims of days before; returns how many.
 
     The head always stays, so does everything from the first unsettled on, and so does everything from the first claim
-    of `before_day` or later on: it is what refuses the second grant. What stays is one unbroken piece of the chain.
+    of `before_day` or later on: it is what refuses the second grant. What stays is one unbroken piece of the chain,
+    and an anchor says where it begins.
     """
     head = connection.execute("SELECT coalesce(max(seq), 0) FROM outbox WHERE epoch = ?", (epoch,)).fetchone()[0]
+    return _drop_before(connection, epoch, min(head - SETTLED_KEPT + 1, _first_needed(connection, epoch, before_day)))
+
+
+def prune_older_lives(connection: sqlite3.Connection, epoch: int, before_day: str) -> int:
+    """Drops what is settled and old of every epoch before this one, to the last envelope; returns how many."""
+    dropped = 0
+    for older in epochs(connection):
+        if older < epoch:
+            dropped += _drop_before(connection, older, _first_needed(connection, older, before_day))
+    return dropped
+
+
+def _first_needed(connection: sqlite3.Connection, epoch: int, before_day: str) -> int:
+    """The first number that is not settled or holds a claim of the day or later; beyond the head when there is none."""
+    head: int = connection.execute("SELECT coalesce(max(seq), 0) FROM outbox WHERE epoch = ?", (epoch,)).fetchone()[0]
     unsettled_first, claim_first = (
         connection.execute("SELECT min(seq) FROM outbox WHERE epoch = ? AND settled = 0", (epoch,)).fetchone()[0],
         connection.execute(
             "SELECT min(seq) FROM claim WHERE epoch = ? AND business_day >= ?", (epoch, before_day)
         ).fetchone()[0],
     )
-    keep_from = min(seq for seq in (head - KEEP_SETTLED + 1, unsettled_first, claim_first) if seq is not None)
+    return min(seq for seq in (head + 1, unsettled_first, claim_first) if seq is not None)
+
+
+def _drop_before(connection: sqlite3.Connection, epoch: int, keep_from: int) -> int:
+    connection.execute(
+        "INSERT OR REPLACE INTO outbox_anchor (epoch, seq, chain) SELECT epoch, seq, chain FROM outbox"
+        " WHERE epoch = ? AND seq = ?",
+        (epoch, keep_from - 1),
+    )
     connection.execute("DELETE FROM claim WHERE epoch = ? AND seq < ?", (epoch, keep_from))
-    return connection.execute("DELETE FROM outbox WHERE epoch = ? AND seq < ?", (epoch, keep_from)).rowcount
+    dropped: int = connection.execute("DELETE FROM outbox WHERE epoch = ? AND seq < ?", (epoch, keep_from)).rowcount
+    return dropped
+
+
+def epochs(connection: sqlite3.Connection) -> tuple[int, ...]:
+    """The epochs of which envelopes are kept, in order."""
+    return tuple(row[0] for row in connection.execute("SELECT DISTINCT epoch FROM outbox ORDER BY epoch"))
+
+
+def leftovers(connection: sqlite3.Connection, epoch: int, limit: int) -> tuple[Envelope, ...]:
+    """So many unsettled envelopes of epochs before this one, oldest first: from before the device was set back."""
+    rows = connection.execute(
+        "SELECT header, signature, salt, payload FROM outbox WHERE settled = 0 AND epoch != ?"
+        " ORDER BY epoch, seq LIMIT ?",
+        (epoch, limit),
+    )
+    return tuple(
+        Envelope(header=row["header"], signature=row["signature"], salt=row["salt"], payload=row["payload"])
+        for row in rows
+    )
 
 
 def first_broken_link(connection: sqlite3.Connection, device: str, epoch: int) -> int | None:
@@ -131,12 +184,13 @@ def first_broken_link(connection: sqlite3.Connection, device: str, epoch: int) -
     rows = connection.execute(
         "SELECT seq, header, salt, payload, chain FROM outbox WHERE epoch = ? ORDER BY seq", (epoch,)
     )
-    expected: tuple[int, bytes] | None = None
+    anchor = connection.execute("SELECT seq, chain FROM outbox_anchor WHERE epoch = ?", (epoch,)).fetchone()
+    expected: tuple[int, bytes] | None = None if anchor is None else (anchor["seq"] + 1, anchor["chain"])
     for row in rows:
         header = read_header(row["header"])
         if isinstance(header, EnvelopeFault):
             return int(row["seq"])
-        if expected is None:  # older envelopes were pruned after the cloud had them
+        if expected is None:  # salvaged from a damaged file, or pruned by a release that left no anchor
             expected = (row["seq"], genesis(device, epoch) if row["seq"] == 1 else header.previous)
         if (row["seq"], header.previous) != expected or header.seq != row["seq"]:
             return expected[0]
@@ -146,6 +200,26 @@ def first_broken_link(connection: sqlite3.Connection, device: str, epoch: int) -
             return int(row["seq"])
         expected = (row["seq"] + 1, row["chain"])
     return None
+
+
+def first_claim_altered(connection: sqlite3.Connection) -> tuple[int, int] | None:
+    """Epoch and number of the first claim that does not say what its envelope says, or None.
+
+    A claim has no digest of its own: the signed envelope holds all of it, unless its payload was erased.
+    """
+    rows = connection.execute(
+        "SELECT epoch, seq, claim, member, business_day, campaign, unit, amount, reduced, means, header, payload"
+        " FROM claim LEFT JOIN outbox USING (epoch, seq) ORDER BY epoch, seq"
+    )
+    for row in rows:
+        if row["header"] is None or (row["payload"] is not None and not _says(read_fact(row["payload"]), row)):
+            return row["epoch"], row["seq"]
+    return None
+
+
+def _says(fact: Fact | None, row: sqlite3.Row) -> bool:
+    columns = ("claim", "member", "business_day", "campaign", "unit", "amount", "reduced", "means")
+    return isinstance(fact, ClaimMade) and all(getattr(fact, column) == row[column] for column in columns)
 
 
 def count_waiting(connection: sqlite3.Connection) -> int:
