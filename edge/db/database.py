@@ -15,18 +15,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+from edge.core.bounds import LOG_BYTES_MAX, ROOM_BYTES
 from edge.db.log import PAGE_BYTES
 from edge.db.sums import PageGuard
 from edge.errors import StorageDamaged, StorageFull
 
 Connection = sqlite3.Connection
 """What a use case is handed inside a transaction; the use cases themselves do not speak sqlite3."""
-
-LOG_BYTES_MAX: Final = 1000 * PAGE_BYTES
-"""Length of the log after which `checkpoint` is worth its syncs: some 450 grants."""
-
-ROOM_BYTES: Final = 1024 * 1024
-"""Free space that lets a full disk count as usable again: a hundred grants, so that the screen does not flicker."""
 
 BUSY_MS: Final = 10_000
 """How long a commit waits for a process that still ends; nobody but the agent writes."""
@@ -163,6 +158,19 @@ class Database:
             self.connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         if not is_busy and (bad := guard.after_move()):
             raise StorageDamaged(f"pages {bad} of the file are not what was written")
+
+    def check_pages(self) -> None:
+        """Every page of the file is as it was written, or the log holds another form of it; 6 ms for 18 MB here.
+
+        Raises: StorageDamaged, StorageFull when the file could not be read.
+        """
+        assert self._guard is not None, "the database is not open for writing"
+        try:
+            bad = self._guard.bad_pages()
+        except OSError as error:
+            raise StorageFull(str(error)) from error
+        if bad:
+            raise StorageDamaged(f"{len(bad)} pages of the file are not what was written, the first is {bad[0]}")
 
     def has_room(self) -> bool:
         """True when the disk has room for many more commits."""

@@ -40,7 +40,8 @@ class _Frame(NamedTuple):
 class LogReader:
     """Follows the log of one open database, or reads that of a closed one.
 
-    `sums` are those of the pages as of the last whole commit, `size` the database's size in pages then (0: no commit).
+    `sums` are those of the pages in the present log as of its last whole commit, `size` the database's size in pages
+    then (0: no commit).
     """
 
     path: Path
@@ -72,6 +73,7 @@ class LogReader:
     def _begin(self, header: bytes) -> bool:
         """True when this is the header of a log that SQLite would read."""
         self._offset = 0
+        self.sums.clear()
         if len(header) < _HEADER.size:
             return False
         magic, _, page_bytes, _, salt_1, salt_2, sum_1, sum_2 = _HEADER.unpack(header)

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edge.core.bounds import SETTLED_KEPT
 from shared.answers import Outcome, Verdict
 from shared.envelope import (
     ClaimMade,
@@ -16,9 +17,6 @@ from shared.envelope import (
     read_fact,
     read_header,
 )
-
-SETTLED_KEPT = 20_000
-"""Settled envelopes kept for a cloud that lost its newest days: ten days of 2,000 visitors, about 15 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,30 +98,38 @@ def chain_at(connection: sqlite3.Connection, epoch: int, seq: int) -> bytes | No
     return None if row is None else bytes(row[0])
 
 
-def settle(connection: sqlite3.Connection, epoch: int, contiguous: int, verdicts: Sequence[Verdict]) -> None:
-    """Marks what the receipt settles and records each verdict with its claim."""
-    connection.execute(
+def settle(connection: sqlite3.Connection, epoch: int, contiguous: int, verdicts: Sequence[Verdict]) -> int:
+    """Marks what the receipt settles and records each verdict with its claim; returns how many envelopes settled."""
+    settled = connection.execute(
         "UPDATE outbox SET settled = 1 WHERE epoch = ? AND seq <= ? AND settled = 0", (epoch, contiguous)
-    )
-    connection.executemany(
+    ).rowcount
+    settled += connection.executemany(
         "UPDATE outbox SET settled = 1 WHERE epoch = ? AND seq = ? AND settled = 0",
         [(epoch, verdict.seq) for verdict in verdicts if verdict.seq > contiguous],
-    )
+    ).rowcount
     connection.executemany(
         "UPDATE claim SET outcome = ?, reason = ? WHERE epoch = ? AND seq = ?",
         [(verdict.outcome, verdict.reason, epoch, verdict.seq) for verdict in verdicts],
     )
+    return settled
 
 
-def prune(connection: sqlite3.Connection, epoch: int, before_day: str) -> int:
-    """Drops settled envelopes beyond the newest SETTLED_KEPT, and their claims of days before; returns how many.
+def prune(connection: sqlite3.Connection, epoch: int, before_day: str, before_ms: int = 0) -> int:
+    """Drops settled envelopes beyond the newest SETTLED_KEPT or written before `before_ms`; returns how many.
+
+    Their claims of days before `before_day` go with them.
 
     The head always stays, so does everything from the first unsettled on, and so does everything from the first claim
     of `before_day` or later on: it is what refuses the second grant. What stays is one unbroken piece of the chain,
     and an anchor says where it begins.
     """
     head = connection.execute("SELECT coalesce(max(seq), 0) FROM outbox WHERE epoch = ?", (epoch,)).fetchone()[0]
-    return _drop_before(connection, epoch, min(head - SETTLED_KEPT + 1, _first_needed(connection, epoch, before_day)))
+    young = connection.execute(
+        "SELECT coalesce(min(seq), ?) FROM outbox WHERE epoch = ? AND (written_ms IS NULL OR written_ms >= ?)",
+        (head, epoch, before_ms),
+    ).fetchone()[0]
+    keep_from = min(head, max(young, head - SETTLED_KEPT + 1), first_needed(connection, epoch, before_day))
+    return _drop_before(connection, epoch, keep_from)
 
 
 def prune_older_lives(connection: sqlite3.Connection, epoch: int, before_day: str) -> int:
@@ -131,11 +137,11 @@ def prune_older_lives(connection: sqlite3.Connection, epoch: int, before_day: st
     dropped = 0
     for older in epochs(connection):
         if older < epoch:
-            dropped += _drop_before(connection, older, _first_needed(connection, older, before_day))
+            dropped += _drop_before(connection, older, first_needed(connection, older, before_day))
     return dropped
 
 
-def _first_needed(connection: sqlite3.Connection, epoch: int, before_day: str) -> int:
+def first_needed(connection: sqlite3.Connection, epoch: int, before_day: str) -> int:
     """The first number that is not settled or holds a claim of the day or later; beyond the head when there is none."""
     head: int = connection.execute("SELECT coalesce(max(seq), 0) FROM outbox WHERE epoch = ?", (epoch,)).fetchone()[0]
     unsettled_first, claim_first = (
@@ -174,6 +180,14 @@ def leftovers(connection: sqlite3.Connection, epoch: int, limit: int) -> tuple[E
         Envelope(header=row["header"], signature=row["signature"], salt=row["salt"], payload=row["payload"])
         for row in rows
     )
+
+
+def count_leftovers(connection: sqlite3.Connection, epoch: int) -> int:
+    """Unsettled envelopes of epochs other than this one."""
+    count: int = connection.execute(
+        "SELECT count(*) FROM outbox WHERE settled = 0 AND epoch != ?", (epoch,)
+    ).fetchone()[0]
+    return count
 
 
 def first_broken_link(connection: sqlite3.Connection, device: str, epoch: int) -> int | None:

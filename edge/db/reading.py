@@ -11,7 +11,7 @@ from edge.db import outbox
 from edge.db.database import Database
 from edge.db.log import LogReader, has_lost_commits
 from edge.db.sums import SUMS_END, load_sums
-from edge.errors import StorageFault
+from edge.errors import StorageDamaged, StorageFull
 from shared.envelope import EnvelopeFault, read_header
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ def find_damage(path: Path) -> tuple[str, ...]:
 
 
 def examine(path: Path) -> Health:
-    """How the database is: sums of all pages, the log, SQLite's own check, the chain, and claims against envelopes."""
+    """How the database is: sums of all pages, the log, SQLite's own check, the chain, and claims against envelopes.
+
+    Raises: StorageFull when there is no room to read it.
+    """
     log = LogReader(path=Path(f"{path}-wal"))
     has_lost = has_lost_commits(log.path)
     pages = _bad_pages(path, log)
@@ -88,7 +91,11 @@ def _content(path: Path) -> tuple[str, ...]:
         try:
             database.open()
             return tuple(content_faults(database.connection))
-        except (sqlite3.DatabaseError, StorageFault, UnicodeDecodeError) as error:  # rot in a text, too
+        except StorageFull as error:
+            if path.exists() and not database.has_room():
+                raise  # to read a log takes a little room: without it, nothing is known
+            return (f"the file cannot be read: {error}",)
+        except (sqlite3.DatabaseError, StorageDamaged, UnicodeDecodeError) as error:  # rot in a text, too
             return (f"the file cannot be read to its end: {error}",)
 
 
@@ -115,12 +122,11 @@ def _device_of(connection: sqlite3.Connection, epoch: int) -> str:
     return "" if isinstance(header, EnvelopeFault) else header.device
 
 
-def is_empty(path: Path) -> bool:
-    """True when there is no database yet, or one that nothing was ever committed to."""
-    try:
-        return path.stat().st_size == 0 and not Path(f"{path}-wal").exists()
-    except FileNotFoundError:
-        return True
+def is_missing(path: Path) -> bool:
+    """True when there is no database: neither a file that anything was written to, nor a log or sums of one."""
+    if any(Path(f"{path}{end}").exists() for end in ("-wal", SUMS_END)):
+        return False
+    return not path.exists() or path.stat().st_size == 0
 
 
 def head_of_all(path: Path) -> tuple[int, int]:

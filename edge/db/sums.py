@@ -46,12 +46,16 @@ class PageSums:
 
     def bad_pages(self, path: Path, but: Container[int]) -> tuple[int, ...]:
         """Pages of the file, except those in the log, whose bytes are not what was written there."""
-        seen, bad = 0, []
         with path.open("rb") as file:
-            for page, total in _sums_of(file):
-                seen = page
-                if page not in but and not self.accepts(page, total):
-                    bad.append(page)
+            return self.bad_pages_of(file, but)
+
+    def bad_pages_of(self, file: BinaryIO, but: Container[int]) -> tuple[int, ...]:
+        """As `bad_pages`, of a file that is open already."""
+        seen, bad = 0, []
+        for page, total in _sums_of(file):
+            seen = page
+            if page not in but and not self.accepts(page, total):
+                bad.append(page)
         cut_off = (page for page in range(seen + 1, len(self.held) + 1) if page not in but)
         return (*bad, *cut_off)
 
@@ -133,6 +137,11 @@ class PageGuard:
             self._sums.written()
             self._sums.save(self._path)
         return bad
+
+    def bad_pages(self) -> tuple[int, ...]:
+        """Pages of the file that are not as they were written. Raises: OSError."""
+        self.follow()
+        return self._sums.bad_pages_of(self._file, self._log.sums)
 
     def close(self) -> None:
         """Lets go of the file; called when SQLite has."""

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from edge.core.bounds import LOG_BYTES_MAX
 from edge.db import knowledge
-from edge.db.database import LOG_BYTES_MAX, Database
+from edge.db.database import Database
 from edge.db.log import PAGE_BYTES, LogReader, has_lost_commits
 from edge.db.sums import SUMS_END, PageSums, load_sums
 from edge.errors import StorageDamaged

@@ -6,9 +6,9 @@ from sqlite3 import Connection
 
 import pytest
 
+from edge.core.bounds import SETTLED_KEPT
 from edge.core.screen import ScreenName
 from edge.db import claims, outbox
-from edge.db.outbox import SETTLED_KEPT
 from edge.db.reading import find_damage, open_for_reading
 from shared.answers import Outcome, Verdict
 from shared.ids import DeviceId
