@@ -36,10 +36,10 @@ class DeviceEvents:
         """Opens it, or a new one where the old one cannot be used; without room, none."""
         try:
             self._open()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, OSError) as error:
             log.warning("device events are begun anew", extra={"reason": str(error)})
             self.throw_away()
-            with contextlib.suppress(sqlite3.DatabaseError):  # add() says so, when there is something to say
+            with contextlib.suppress(sqlite3.DatabaseError, OSError):  # add() says so, when there is something to say
                 self._open()
 
     def close(self) -> None:
