@@ -354,6 +354,8 @@ class Agent:
             case EpochIssued():
                 if learn.learn_epoch(self._entrance, answer) is Learned.TAKEN:
                     self._say_state(self._now_ns())
+                    # What was sent before may have been answered when no key was known yet to believe it by.
+                    self._send_leftovers(self._now_ns())
             case AllotmentIssued():
                 learn.learn_allotment(self._entrance, answer)
             case TemplatePage():

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from edge.core.screen import ScreenName
 from tests.support.agent_peer import Doorman, Watcher, ask_status
 from tests.support.homes import DeviceHome, make_home
 from tests.support.mosquitto import wait_until
+from tests.support.shop import Guest, Shop, ShopKiosk, open_shop, verify_all
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -76,3 +77,94 @@ def test_a_flipped_bit_is_found_at_the_start_and_the_command_line_says_what_beca
     assert "the database is damaged" in (home.folder / "agent.log").read_text()
     assert [path.name for path in (home.folder / "damaged").iterdir()] != []
     assert say(home, "db", "verify") == "the file is sound and the chain is whole\n"
+
+
+# --- with a real cloud ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Shop]:
+    """A shop of its own with one kiosk: an epoch that was set aside stays so."""
+    with open_shop(kiosks=1) as opened:
+        yield opened
+
+
+def told_by(kiosk: ShopKiosk) -> StatusTold:
+    told = ask_status(kiosk.agent_socket)
+    assert told is not None
+    return told
+
+
+def run_until(shop: Shop, kiosk: ShopKiosk, ready: Callable[[StatusTold], bool], what: str) -> None:
+    """Agent and link run, and the kiosk is as it should be."""
+    shop.start(kiosk, "agent", "link")
+    wait_until(lambda: (told := ask_status(kiosk.agent_socket)) is not None and ready(told), what, 60)
+
+
+def serve(kiosk: ShopKiosk, guest: Guest) -> None:
+    with Watcher(kiosk.agent_socket) as watcher:
+        doorman = Doorman(kiosk.agent_socket)
+        assert doorman.show(guest.card)
+        wait_until(lambda: len(watcher.claims) > 0, "the guest is greeted", 20)
+        doorman.close()
+
+
+def settle(kiosk: ShopKiosk) -> None:
+    wait_until(lambda: told_by(kiosk).outbox_waiting == 0, "everything is settled", 60)
+
+
+def files_of(kiosk: ShopKiosk) -> dict[Path, bytes]:
+    """The database as an image of the card would hold it."""
+    paths = (Path(f"{kiosk.database}{end}") for end in ("", "-wal", "-sums"))
+    return {path: path.read_bytes() for path in paths if path.exists()}
+
+
+def set_aside(shop: Shop) -> list[int]:
+    listed = json.loads(shop.ask("doorstep-cloud", "devices", "list", "--json"))
+    return [one["epoch"] for one in listed["set_aside"]]
+
+
+@pytest.mark.timeout(300)
+def test_damage_and_an_image_put_back_end_in_new_epochs_and_only_the_fork_is_set_aside(shop: Shop) -> None:
+    (kiosk,) = shop.kiosks
+    guests = shop.enrol(5)
+    run_until(shop, kiosk, lambda told: told.allotment_left > 0, "it may grant")
+    serve(kiosk, guests[0])
+    settle(kiosk)
+    shop.end_kiosks()
+
+    flipped = bytearray(kiosk.database.read_bytes())
+    flipped[-3] ^= 1
+    kiosk.database.write_bytes(flipped)
+    run_until(shop, kiosk, lambda told: told.epoch == 2 and told.allotment_left > 0, "it may grant after damage")
+    told = told_by(kiosk)
+    assert told.recovery is not None
+    assert told.recovery.how == Beginning.EMPTY
+    serve(kiosk, guests[1])
+    settle(kiosk)
+    assert len(shop.grants()) == 2
+    assert set_aside(shop) == [], "damage is no fork"
+
+    shop.end_kiosks()
+    image = files_of(kiosk)
+    run_until(shop, kiosk, lambda told: told.online, "it is online")
+    serve(kiosk, guests[2])
+    settle(kiosk)
+    shop.end_kiosks()
+    for end in ("", "-wal", "-shm", "-sums"):
+        Path(f"{kiosk.database}{end}").unlink(missing_ok=True)
+    for path, data in image.items():
+        path.write_bytes(data)
+    run_until(shop, kiosk, lambda told: told.online, "the image that was put back is online")
+    serve(kiosk, guests[3])  # under a number that the cloud knows already
+    wait_until(lambda: told_by(kiosk).epoch == 3, "the kiosk takes a new epoch by itself", 60)
+    told = told_by(kiosk)
+    assert told.recovery is not None
+    assert told.recovery.how == Beginning.SET_BACK
+    assert set_aside(shop) == [2]
+    assert "set aside" in shop.ask("doorstep-cloud", "devices", "list")
+    wait_until(lambda: told_by(kiosk).allotment_left > 0, "it may grant again", 60)
+    serve(kiosk, guests[4])
+    settle(kiosk)
+    assert len(shop.grants()) == 4, "the fork's grant waits for a person"
+    verify_all(shop)
