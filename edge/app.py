@@ -61,11 +61,19 @@ def run_process(name: ProcessName, places: Places) -> None:
 
 
 def _run_agent(places: Places) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from edge.core.device_events import DeviceEventKind
+    from edge.db.aside import Aside
     from edge.db.database import Database
+    from edge.db.device_events import DeviceEvents
+    from edge.db.snapshots import Snapshots
     from edge.flow.agent import Agent
-    from edge.flow.entrance import Entrance
+    from edge.flow.entrance import Cellar, Entrance
+    from edge.flow.housekeeping import make_room
+    from edge.flow.recover import Ladder, open_soundly
     from edge.flow.serve import AgentServer, Line, Screens, Sight
     from edge.hardware.clock import MachineClock
     from shared.ids import DeviceId
@@ -82,14 +90,24 @@ def _run_agent(places: Places) -> None:
     device = DeviceId(identity.device)
     line, screens, sight = Line(), Screens(), Sight()
     settings = load_settings(places)
-    with Database(places.database) as database:
-        database.open(secrets.token_bytes(16))
+    clock = MachineClock()
+    copies = Snapshots(places.snapshots if settings.snapshots is None else Path(settings.snapshots))
+    with (
+        Database(places.database) as database,
+        contextlib.closing(DeviceEvents(places.device_events)) as events,
+        ThreadPoolExecutor(1) as aside_work,
+    ):
+        aside = Aside(places.database, places.damaged)
+        cellar = Cellar(snapshots=copies, aside=aside, events=events, aside_work=aside_work)
+        ladder = Ladder(database=database, snapshots=copies, aside=aside, device=device, key=signing_key.public_key())
+        make_room(cellar, places.home)
+        recovery = open_soundly(ladder, secrets.token_bytes(16), clock.read().wall_ms)
         entrance = Entrance(
             device=device,
             signing_key=signing_key,
             root_key=root_key,
             database=database,
-            clock=MachineClock(),
+            clock=clock,
             link=line,
             display=screens,
             random_bytes=secrets.token_bytes,
@@ -98,7 +116,10 @@ def _run_agent(places: Places) -> None:
             eyes=sight,
             touch=settings.touch,
             languages=settings.languages,
+            cellar=cellar,
         )
+        if recovery is not None:
+            entrance.note(DeviceEventKind.RECOVERED, f"{recovery.how}: {recovery.damage}")
         watchdog = ServiceManager(notify_address())
         server = AgentServer(Agent(entrance), device, line, screens, watchdog, places.agent_socket, sight)
         _run_until_told(server.serve())
@@ -309,12 +330,26 @@ def _command(name: str, places: Places) -> list[str]:
 
 def main() -> int:
     """The command line. Exit codes: 0 done, 1 not as it should be, 2 wrong words, 70 a fault that was named."""
-    from edge.cli import calibrate, database, enrol, faces, group, models, provision, qr, recognise, root, status
+    from edge.cli import (
+        calibrate,
+        database,
+        enrol,
+        events,
+        faces,
+        group,
+        models,
+        provision,
+        qr,
+        recognise,
+        root,
+        status,
+    )
 
     app = root.commands(tuple(name.value for name in ProcessName), run_named)
     app.add_typer(qr.app, name="qr")
     app.add_typer(database.commands(lambda home: load_places(home).database), name="db")
     app.command("status")(status.command(lambda home: load_places(home).agent_socket))
+    app.command("events")(events.command(lambda home: load_places(home).device_events))
     app.command("recognise")(recognise.command(time.time, _models_of))
     app.add_typer(models.commands(_models_of), name="models")
     people = faces.commands(_models_of)

@@ -37,6 +37,21 @@ class Places:
         return self.home / "doorstep.db"
 
     @property
+    def device_events(self) -> Path:
+        """What happened to the device; may be lost."""
+        return self.home / "events.db"
+
+    @property
+    def damaged(self) -> Path:
+        """Where files of a damaged database are moved."""
+        return self.home / "damaged"
+
+    @property
+    def snapshots(self) -> Path:
+        """Copies of the main database, unless the settings say another folder."""
+        return self.home / "snapshots"
+
+    @property
     def keys(self) -> Path:
         """Private keys and certificates."""
         return self.home / "keys"
@@ -68,7 +83,7 @@ class Settings:
 
     `camera` is an address (`picamera2:`, `v4l2:0`, `rtsp://…`, `file:…`, `dir:…`, `synthetic:…`). `screen_host` and
     `screen_port` say where the kiosk page listens; `languages` the ones it offers, its own first. `touch` when members
-    can tap the screen.
+    can tap the screen. `snapshots` is the folder for copies of the database, best on another partition or card.
     """
 
     camera: str = "picamera2:"
@@ -80,6 +95,7 @@ class Settings:
     languages: tuple[str, ...] = ("en", "it")
     privacy_address: str | None = None
     touch: bool = False
+    snapshots: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

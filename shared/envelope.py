@@ -268,9 +268,8 @@ def open_envelope(envelope: Envelope, device: str, signing_key: Ed25519PublicKey
     # payload unreadable while the digest still fits.
     if len(envelope.salt) != SALT_BYTES or payload_digest(envelope.salt, envelope.payload) != header.digest:
         return EnvelopeFault.BAD_DIGEST
-    try:
-        fact = _fact_decoder.decode(envelope.payload)
-    except UNREADABLE:
+    fact = read_fact(envelope.payload)
+    if fact is None:
         return EnvelopeFault.MALFORMED
     return Opened(header=header, fact=fact, chain=chain_digest(envelope.header))
 
@@ -282,6 +281,15 @@ def read_header(text: bytes) -> Header | EnvelopeFault:
     except UNREADABLE:
         return EnvelopeFault.MALFORMED
     return header if header.version == ENVELOPE_VERSION else EnvelopeFault.UNKNOWN_VERSION
+
+
+def read_fact(payload: bytes) -> Fact | None:
+    """The fact in a payload whose digest was checked, None when it is none we know."""
+    try:
+        fact: Fact = _fact_decoder.decode(payload)
+    except UNREADABLE:
+        return None
+    return fact
 
 
 def payload_digest(salt: bytes, payload: bytes) -> bytes:

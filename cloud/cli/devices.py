@@ -42,18 +42,21 @@ def device_commands(tools: Tools) -> typer.Typer:
     @group.command("list")
     def list_devices(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
         """List the kiosks."""
-        from cloud.devices.queries import devices_after, statuses_of
+        from cloud.devices.queries import devices_after, set_aside_of, statuses_of
         from cloud.devices.schemas import DeviceView
         from cloud.kit.database import reading
 
         with tools.place.open_database() as engine, reading(engine) as connection:
             devices = devices_after(connection, "", DEVICES_MAX, None)
             statuses = statuses_of(connection, [device.id for device in devices])
+            aside = set_aside_of(connection, [device.id for device in devices])
         for device in devices:
-            view = DeviceView.of(device, statuses.get(device.id))
+            view = DeviceView.of(device, statuses.get(device.id), aside.get(device.id, ()))
             line = "online" if view.online else "never seen" if view.seen_at is None else f"seen {view.seen_at:%F %R}"
             shown = f"{view.id}  {view.store:20}{view.standing.value:9}{view.fingerprint}  {line}"
             typer.echo(view.model_dump_json() if as_json else shown)
+            for epoch in () if as_json else view.set_aside:
+                typer.echo(f"  epoch {epoch.epoch} set aside {epoch.since:%F %R}: a cloned card, or an image put back")
 
     @group.command("group")
     def show_group(

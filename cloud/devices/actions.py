@@ -5,11 +5,13 @@ locks: the device's row, the tenant's, the head of its store's templates, the gr
 """
 
 import hmac
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from sqlalchemy import Column, Connection, Table, delete, func, select, text
@@ -94,10 +96,13 @@ from shared.provisioning import (
 )
 from shared.signing import PUBLIC_KEY_BYTES
 
+log = logging.getLogger(__name__)
+
 FEED_LEAP: Final = 10**9  # more changes than a store sees between two backups, far below what a version may be
 PAGES_A_FEED: Final = 3  # in one answer: 270 kB of roster, 450 kB of templates; who is further behind asks again
 CONFIRMED: Final = "devices.confirmed"  # the body of both events is the device's id
 REVOKED: Final = "devices.revoked"
+SET_ASIDE: Final = "devices.epoch_set_aside"  # the body is {"device","epoch"}: its history forked
 
 Entry = TypeVar("Entry")
 
@@ -281,24 +286,34 @@ def issue_epoch(connection: Connection, id: DeviceId, database: bytes, now: date
     if newest >= EPOCHS_MAX:
         return None
     connection.execute(device_epoch.insert().values(device=id, epoch=newest + 1, database=database, issued_at=now))
+    if newest:  # a kiosk that was damaged, set back or set up again
+        log.warning("a device began another life", extra={"device": id, "epoch": newest + 1})
     return EpochIssued(device=id, database=database, epoch=newest + 1, issued_ms=milliseconds(now))
 
 
 def quarantine_epoch(connection: Connection, id: DeviceId, epoch: int, now: datetime) -> None:
     """Sets the epoch aside: its claims wait for a person. The first instant stays."""
     c = device_epoch.c
-    connection.execute(
+    changed = connection.execute(
         device_epoch.update()
         .where(c.device == id, c.epoch == epoch, c.quarantined_at.is_(None))
         .values(quarantined_at=now)
-    )
+    ).rowcount
+    known = device_by_id(connection, id) if changed else None
+    if known is not None:
+        log.warning("an epoch was set aside: a clone or a restored image", extra={"device": id, "epoch": epoch})
+        body = msgspec.json.encode({"device": id, "epoch": epoch})
+        append(connection, [NewEvent(topic=SET_ASIDE, tenant=known.tenant, body=body)], recorded_at=now)
 
 
 # -- what a device is told ---------------------------------------------------------------------------------------
 
 
 def record_state(connection: Connection, id: DeviceId, state: DeviceState, now: datetime) -> None:
-    """Keeps how the device showed itself, unless a newer session did since: a late will hides no newer birth."""
+    """Keeps how the device showed itself, unless a newer session did since: a late will hides no newer birth.
+
+    A new life of its database may count sessions from the beginning again; its epoch is a later one.
+    """
     if _locked(connection, id) is None:
         return
     seen = {
@@ -311,10 +326,10 @@ def record_state(connection: Connection, id: DeviceId, state: DeviceState, now: 
         "software": state.software[:80],
     }
     c = device_status.c
-    held = connection.execute(select(c.session).where(c.device == id)).scalar()
+    held = connection.execute(select(c.session, c.epoch).where(c.device == id)).one_or_none()
     if held is None:
         connection.execute(device_status.insert().values(device=id, **seen))
-    elif state.session >= held:
+    elif state.epoch > held.epoch or (state.session >= held.session and state.epoch in (0, held.epoch)):
         connection.execute(device_status.update().where(c.device == id).values(**seen))
 
 

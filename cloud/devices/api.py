@@ -26,6 +26,7 @@ from cloud.devices.queries import (
     devices_after,
     group_state,
     newest_certificate,
+    set_aside_of,
     statuses_of,
 )
 from cloud.devices.rules import ATTEMPT_WINDOW, CODE_LIFE, Attempts, Device, DeviceRefusal
@@ -204,7 +205,8 @@ def _add_registry(routes: APIRouter, services: Services, on_devices_changed: Cal
             rows = devices_after(connection, decode_cursor(cursor, str) or "", limit + 1, principal.tenant)
             shown, has_more = cut(rows, limit)
             statuses = statuses_of(connection, [device.id for device in shown])
-        items = tuple(DeviceView.of(device, statuses.get(device.id)) for device in shown)
+            aside = set_aside_of(connection, [device.id for device in shown])
+        items = tuple(DeviceView.of(device, statuses.get(device.id), aside.get(device.id, ())) for device in shown)
         return Page(items=items, next=encode_cursor(shown[-1].id) if has_more else None)
 
     @routes.get("/stores/{store}/group", tags=["devices"], responses=refusals)
@@ -261,7 +263,8 @@ def _visible(connection: Connection, id: str, principal: Principal) -> Device:
 
 
 def _shown(connection: Connection, known: Device) -> DeviceView:
-    return DeviceView.of(known, statuses_of(connection, [known.id]).get(known.id))
+    aside = set_aside_of(connection, [known.id]).get(known.id, ())
+    return DeviceView.of(known, statuses_of(connection, [known.id]).get(known.id), aside)
 
 
 def _confirmed(

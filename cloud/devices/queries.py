@@ -66,6 +66,14 @@ class Certificate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """An epoch whose history forked: two devices with one identity, or one that was set back by hand."""
+
+    epoch: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceStatus:
     """How a device last showed itself. `head` is its newest envelope, `settled` up to where all is settled."""
 
@@ -136,6 +144,20 @@ def newest_epochs(connection: Connection, ids: Collection[DeviceId]) -> Mapping[
     c = device_epoch.c
     query = select(c.device, func.max(c.epoch)).where(c.device.in_(sorted(ids))).group_by(c.device)
     return {DeviceId(device): epoch for device, epoch in connection.execute(query)}
+
+
+def set_aside_of(connection: Connection, ids: Collection[DeviceId]) -> Mapping[DeviceId, tuple[SetAside, ...]]:
+    """The epochs of those devices that were set aside, for a person to look into, in order."""
+    c = device_epoch.c
+    rows = connection.execute(
+        select(c.device, c.epoch, c.quarantined_at)
+        .where(c.device.in_(sorted(ids)), c.quarantined_at.is_not(None))
+        .order_by(c.device, c.epoch)
+    )
+    found: dict[DeviceId, tuple[SetAside, ...]] = {}
+    for owner, epoch, since in rows:
+        found[DeviceId(owner)] = (*found.get(DeviceId(owner), ()), SetAside(epoch=epoch, since=since))
+    return found
 
 
 def newest_certificate(connection: Connection, id: DeviceId) -> Certificate | None:

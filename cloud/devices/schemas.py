@@ -1,11 +1,12 @@
 """What the devices' API takes and gives. Keys, proofs and signatures are lower-case hexadecimal, certificates PEM."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.devices.queries import Certificate, DeviceStatus, GroupState
+from cloud.devices.queries import Certificate, DeviceStatus, GroupState, SetAside
 from cloud.devices.rules import CSR_LENGTH_MAX, Device, DeviceStanding
 from cloud.kit.keyring import Keyring
 from cloud.members.rules import RecordedProof
@@ -117,8 +118,15 @@ class Renewal(_Body):
     proof: SignatureHex
 
 
+class SetAsideView(BaseModel):
+    """An epoch that waits for a person: there are two histories of it, of a cloned card or an image put back."""
+
+    epoch: int
+    since: datetime
+
+
 class DeviceView(BaseModel):
-    """A kiosk. `online` and what follows are None until it first showed itself."""
+    """A kiosk. `online` to `software` are None until it first showed itself; `set_aside` is empty while all is well."""
 
     id: str
     tenant: str
@@ -133,9 +141,10 @@ class DeviceView(BaseModel):
     epoch: int | None
     waiting: int | None
     software: str | None
+    set_aside: tuple[SetAsideView, ...]
 
     @classmethod
-    def of(cls, device: Device, status: DeviceStatus | None) -> Self:
+    def of(cls, device: Device, status: DeviceStatus | None, set_aside: Sequence[SetAside]) -> Self:
         """The device as callers see it; `waiting` counts envelopes that are not settled."""
         return cls(
             id=device.id,
@@ -151,6 +160,7 @@ class DeviceView(BaseModel):
             epoch=None if status is None else status.epoch,
             waiting=None if status is None else max(0, status.head - status.settled),
             software=None if status is None else status.software,
+            set_aside=tuple(SetAsideView(epoch=one.epoch, since=one.since) for one in set_aside),
         )
 
 

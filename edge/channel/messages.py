@@ -329,10 +329,27 @@ class GroupRotated(msgspec.Struct, frozen=True, kw_only=True, tag="rotate"):
     kept: tuple[str, ...]
 
 
+class RecoveryTold(msgspec.Struct, frozen=True, kw_only=True):
+    """How a life of the database began that is not the device's first: from a snapshot, empty, or set back.
+
+    `at_ms` and `snapshot_ms` are as the machine's clock said; `epoch_issued` once the cloud took the new life up and
+    the kiosk may grant again.
+    """
+
+    how: str
+    at_ms: int
+    snapshot_ms: int | None
+    salvaged: int
+    damage: str
+    epoch_issued: bool
+
+
 class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     """How the agent is; what `doorstep-edge status --json` prints.
 
     `faces` says whether faces are recognised and, if not, the first reason. `group` is the secret's name in hex.
+    `recovery` says how this life of the database began, None when it is the device's first; `leftovers` counts
+    envelopes of earlier lives that wait. `snapshots` counts copies, `snapshot_ms` is when the newest was made.
     """
 
     device: str
@@ -357,6 +374,11 @@ class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     templates: int
     group: str | None
     no_match_today: int
+    recovery: RecoveryTold | None = None
+    leftovers: int = 0
+    snapshots: int = 0
+    snapshot_ms: int | None = None
+    storage_full: bool = False
 
 
 ToAgent = (

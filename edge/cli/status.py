@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
 import typer
 
-from edge.channel.messages import StatusAsked, StatusTold
+from edge.channel.messages import RecoveryTold, StatusAsked, StatusTold
 from edge.channel.stream import connect_to_agent
 from edge.cli.root import Home
+from edge.core.recovery import Beginning
 from edge.errors import ChannelBroken
 
 ANSWER_WITHIN_S = 5.0
@@ -60,7 +62,7 @@ def _readable(told: StatusTold) -> str:
     waiting = f"{told.outbox_waiting} waiting"
     if told.oldest_waiting_s is not None:
         waiting += f", oldest {told.oldest_waiting_s} s"
-    rows = (
+    rows: tuple[tuple[str, str], ...] = (
         ("device", f"{told.device} (epoch {told.epoch}, store {told.store or 'unknown'})"),
         ("line", f"{'up' if told.online else 'down'}, {waiting}"),
         ("clock", f"{told.clock_trust}, business day {told.business_day or 'unknown'}"),
@@ -71,5 +73,35 @@ def _readable(told: StatusTold) -> str:
         ("faces", f"{told.faces}, {told.templates} templates, {told.no_match_today} strangers today"),
         ("group", told.group or "none"),
         ("screen", told.screen),
+        ("storage", _storage(told)),
     )
+    if told.recovery is not None:
+        rows = (*rows, ("history", _history(told.recovery, told.leftovers)))
     return "\n".join(f"{name:8}{value}" for name, value in rows)
+
+
+def _storage(told: StatusTold) -> str:
+    copies = (
+        "no snapshot yet"
+        if told.snapshot_ms is None
+        else f"{told.snapshots} snapshots, newest {_time(told.snapshot_ms)}"
+    )
+    return f"full, nothing is granted; {copies}" if told.storage_full else copies
+
+
+def _history(recovery: RecoveryTold, leftovers: int) -> str:
+    """How this life of the database began, in the words that people ask for."""
+    match recovery.how:
+        case Beginning.SNAPSHOT if recovery.snapshot_ms is not None:
+            began = f"recovered from snapshot of {_time(recovery.snapshot_ms)}"
+        case Beginning.EMPTY:
+            began = "started empty after damage"
+        case _:
+            began = "began anew: a part of its history was missing"
+    waits = "" if recovery.epoch_issued else ", grants nothing until the cloud answers"
+    salvaged = f"{recovery.salvaged} envelopes salvaged, {leftovers} of before still wait"
+    return f"{began}, at {_time(recovery.at_ms)}{waits}; {salvaged}; {recovery.damage}"
+
+
+def _time(instant_ms: int) -> str:
+    return datetime.fromtimestamp(instant_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edge.core.bounds import PHONE_STEPS_MAX, VISITS_KEPT
 from edge.core.credential import CredentialFacts
 from edge.core.reward import Allotment, Grant
 from shared.answers import AllotmentIssued
@@ -11,9 +12,6 @@ from shared.business_day import instant_of
 from shared.ids import ClaimId, MemberId
 from shared.points import Points
 from shared.policy import Means
-
-VISITS_KEPT = 5000
-"""Visits kept for a look back; the cloud has each in an envelope of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +193,23 @@ def unconfirmed_points(connection: sqlite3.Connection, member: MemberId) -> int:
 
 
 def prune_visits(connection: sqlite3.Connection, boot: str) -> int:
-    """Drops visits beyond the newest VISITS_KEPT, except those that can still be dated; returns how many."""
+    """Drops visits beyond the newest VISITS_KEPT or without their envelope, except those that can still be dated;
+    returns how many."""
     return connection.execute(
-        "DELETE FROM visit WHERE id <= (SELECT max(id) FROM visit) - ? AND NOT (became = 'waiting' AND boot = ?)",
-        (VISITS_KEPT, boot),
+        "DELETE FROM visit WHERE NOT (became = 'waiting' AND boot = ?) AND (id <= (SELECT max(id) FROM visit) - ?"
+        " OR NOT EXISTS (SELECT 1 FROM outbox o WHERE (o.epoch, o.seq) = (visit.epoch, visit.seq)))",
+        (boot, VISITS_KEPT),
     ).rowcount
+
+
+def prune_steps(connection: sqlite3.Connection) -> int:
+    """Drops the oldest phone steps beyond PHONE_STEPS_MAX; returns how many."""
+    return connection.execute(
+        "DELETE FROM phone_step WHERE step <= (SELECT step FROM phone_step ORDER BY step DESC LIMIT 1 OFFSET ?)",
+        (PHONE_STEPS_MAX,),
+    ).rowcount
+
+
+def prune_allotments(connection: sqlite3.Connection, epoch: int) -> int:
+    """Drops the allotments of lives before this one; returns how many."""
+    return connection.execute("DELETE FROM allotment WHERE epoch < ?", (epoch,)).rowcount

@@ -100,8 +100,13 @@ def erase_settled(connection: sqlite3.Connection) -> None:
     _erase(connection, "EXISTS (SELECT 1 FROM outbox o WHERE (o.epoch, o.seq) = (t.epoch, t.seq) AND o.settled = 1)")
 
 
+def erase_all(connection: sqlite3.Connection) -> None:
+    """No envelope carries a template: for a copy."""
+    _erase(connection, "TRUE")
+
+
 def _erase(connection: sqlite3.Connection, which: str, *values: bytes) -> None:
-    chosen = f"SELECT epoch, seq FROM template_envelope t WHERE {which}"  # noqa: S608 - one of the two texts above
+    chosen = f"SELECT epoch, seq FROM template_envelope t WHERE {which}"  # noqa: S608 - one of the texts above
     connection.execute(f"UPDATE outbox SET salt = NULL, payload = NULL WHERE (epoch, seq) IN ({chosen})", values)  # noqa: S608
     connection.execute(f"DELETE FROM template_envelope WHERE (epoch, seq) IN ({chosen})", values)  # noqa: S608
 

@@ -6,8 +6,10 @@ from typing import assert_never
 
 import msgspec
 
+from edge.core.bounds import ROSTER_MAX
 from edge.core.clock import ClockMark
 from edge.core.feeds import HeldFeed
+from edge.core.recovery import Beginning, Recovery
 from shared.answers import (
     DenyPage,
     FeedName,
@@ -24,8 +26,6 @@ from shared.answers import (
 from shared.envelope import FeedVersions
 from shared.ids import MemberId
 from shared.policy import Policy
-
-ROSTER_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,30 @@ def save_epoch(connection: sqlite3.Connection, epoch: int) -> None:
     """Takes the issued epoch. It never changes within one life of the database."""
     changed = connection.execute("UPDATE device SET epoch = ? WHERE epoch IN (0, ?)", (epoch, epoch)).rowcount
     assert changed == 1
+
+
+def begin_life(connection: sqlite3.Connection, database: bytes, recovery: Recovery) -> None:
+    """The database is another one from now on: it has no epoch yet, and does not know what is held of templates."""
+    connection.execute("UPDATE device SET database = ?, epoch = 0", (database,))
+    connection.execute("DELETE FROM feed WHERE name = ?", (FeedName.TEMPLATES,))
+    connection.execute(
+        "INSERT OR REPLACE INTO recovery (id, how, at_ms, snapshot_ms, salvaged, damage) VALUES (1, ?, ?, ?, ?, ?)",
+        (recovery.how, recovery.at_ms, recovery.snapshot_ms, recovery.salvaged, recovery.damage),
+    )
+
+
+def recovery(connection: sqlite3.Connection) -> Recovery | None:
+    """How this life began, None when it is the device's first."""
+    row = connection.execute("SELECT how, at_ms, snapshot_ms, salvaged, damage FROM recovery").fetchone()
+    if row is None:
+        return None
+    return Recovery(
+        how=Beginning(row["how"]),
+        at_ms=row["at_ms"],
+        snapshot_ms=row["snapshot_ms"],
+        salvaged=row["salvaged"],
+        damage=row["damage"],
+    )
 
 
 def next_session(connection: sqlite3.Connection) -> int:

@@ -7,7 +7,6 @@ one use case an event. It never waits: time comes in with `tick`, messages with 
 
 import logging
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import assert_never
 
 from edge.channel.messages import (
@@ -26,18 +25,20 @@ from edge.channel.messages import (
 )
 from edge.core import sync as sending
 from edge.core import visit as visits
+from edge.core.device_events import DeviceEventKind
 from edge.core.screen import FaultName, Offer, Screen, ScreenName
 from edge.core.sync import Send, Sync
 from edge.core.visit import Visit
-from edge.db import claims, knowledge, outbox
+from edge.db import knowledge, outbox
 from edge.errors import StorageFull
-from edge.flow import keep_time, learn, report
+from edge.flow import keep_time, learn, recover, report
 from edge.flow.admit import Admission, admit_codes
 from edge.flow.enrol import Enrolment, Tell
 from edge.flow.entrance import Entrance, Moment
 from edge.flow.faces import Faces
 from edge.flow.group import WINDOW_S, Group
 from edge.flow.held import Held, review_terms
+from edge.flow.housekeeping import Housekeeping
 from edge.flow.keep_time import TimeQuestion
 from edge.flow.learn import Learned
 from edge.flow.templates import Templates
@@ -53,7 +54,7 @@ ASK_TIME_EVERY_NS = 15 * 60 * 1_000_000_000
 ASK_TIME_AGAIN_NS = 3 * 1_000_000_000  # while the time is not known
 SAY_STATE_EVERY_NS = 10 * 60 * 1_000_000_000
 SAY_STATE_AGAIN_NS = 2 * 1_000_000_000  # while something the cloud must give is missing
-PRUNE_EVERY_NS = 3600 * 1_000_000_000
+SEND_LEFTOVERS_EVERY_NS = 60 * 1_000_000_000
 
 SECONDS_DEFAULT = 4.0
 _SECONDS: dict[ScreenName, float] = {
@@ -104,7 +105,8 @@ class Agent:
         self._camera_live = True
         self._decoder_restarts = 0
         self._storage_full = False
-        self._pruned_ns = 0
+        self._leftovers_ns = 0
+        self._house = Housekeeping(entrance)
         self._held = Held()
         self._looked = False
         self._faces = Faces(entrance, self, self._held)
@@ -137,6 +139,8 @@ class Agent:
         connection = self._entrance.database.connection
         stands = outbox.unsettled(connection, knowledge.life(connection).epoch)
         self._sync = Sync(head=stands.head, settled=stands.settled, ahead=stands.ahead)
+        self._house.start(self._entrance.now())
+        self._entrance.note(DeviceEventKind.STARTED, self._entrance.software)
         self._refresh()
 
     # --- the door -------------------------------------------------------------------------------------------------
@@ -200,12 +204,15 @@ class Agent:
             return
         self._camera_live = live
         log.log(logging.INFO if live else logging.WARNING, "camera is back" if live else "camera is lost")
+        self._entrance.note(DeviceEventKind.CAMERA_BACK if live else DeviceEventKind.CAMERA_LOST)
         self._refresh()
 
     def _storage_is_full(self) -> None:
         if not self._storage_full:
             log.error("storage refuses commits: nothing is granted until there is room")
+            self._entrance.note(DeviceEventKind.STORAGE_FULL)
         self._storage_full = True
+        self._house.look_for_room()
         self._screen = None
         self._screen_changes(None)
         self._refresh()
@@ -213,6 +220,7 @@ class Agent:
     def _storage_works(self) -> None:
         if self._storage_full:
             log.info("storage takes commits again")
+            self._entrance.note(DeviceEventKind.STORAGE_BACK)
             self._storage_full = False
             self._refresh()
 
@@ -308,16 +316,19 @@ class Agent:
         """The broker took us: say who we are, ask the time, send what waits."""
         now_ns = self._now_ns()
         log.info("line is up", extra={"waiting": self._sync.waiting})
+        self._entrance.note(DeviceEventKind.LINE_UP)
         self._sync, send = sending.line_up(self._sync, now_ns)
         self._say_state(now_ns)
         self._ask_time(now_ns)
         self._send(send)
+        self._send_leftovers(now_ns)
         self._refresh()
 
     def line_down(self) -> None:
         """The line is gone; granting goes on."""
         if self._sync.online:
             log.info("line is down", extra={"waiting": self._sync.waiting})
+            self._entrance.note(DeviceEventKind.LINE_DOWN)
         self._sync = sending.line_down(self._sync)
         self._line.question = None
         self._refresh()
@@ -344,6 +355,8 @@ class Agent:
             case EpochIssued():
                 if learn.learn_epoch(self._entrance, answer) is Learned.TAKEN:
                     self._say_state(self._now_ns())
+                    # What was sent before may have been answered when no key was known yet to believe it by.
+                    self._send_leftovers(self._now_ns())
             case AllotmentIssued():
                 learn.learn_allotment(self._entrance, answer)
             case TemplatePage():
@@ -361,11 +374,30 @@ class Agent:
 
     def _take_receipt(self, told: Receipt) -> None:
         receipt = learn.believe_receipt(self._entrance, told)
-        if learn.learn_receipt(self._entrance, receipt) is not Learned.TAKEN:
-            return
+        match learn.learn_receipt(self._entrance, receipt):
+            case Learned.SET_BACK:
+                self._begin_life(receipt)
+                return
+            case Learned.OLDER_LIFE:
+                self._send_leftovers(self._now_ns())
+                return
+            case Learned.TAKEN:
+                pass
+            case _:
+                return
         verdicts = frozenset(verdict.seq for verdict in receipt.verdicts)
         self._sync, send = sending.receipt(self._sync, receipt.contiguous, verdicts, receipt.missing, self._now_ns())
         self._send(send)
+        self._refresh()
+
+    def _begin_life(self, receipt: Receipt) -> None:
+        """The cloud knows more of this epoch than we do: a copy was put back, or the card is another one."""
+        recover.begin_set_back(self._entrance, receipt)
+        self._sync = replace(Sync(), online=self._sync.online)
+        now_ns = self._now_ns()
+        self._say_state(now_ns)
+        self._send_leftovers(now_ns)
+        self._review_terms(self._entrance.now())
         self._refresh()
 
     def _take_time(self, told: TimeTold) -> None:
@@ -382,6 +414,14 @@ class Agent:
             envelopes = outbox.read_envelopes(connection, epoch, numbers)
             if envelopes:
                 self._entrance.link.publish(Up.EVENT, encode(Batch(envelopes=envelopes)))
+
+    def _send_leftovers(self, now_ns: int) -> None:
+        """What an earlier life wrote and no receipt settled goes out as it was, a message at a time."""
+        self._leftovers_ns = now_ns
+        connection = self._entrance.database.connection
+        envelopes = outbox.leftovers(connection, knowledge.life(connection).epoch, sending.MESSAGE_ENVELOPES)
+        if envelopes:
+            self._entrance.link.publish(Up.EVENT, encode(Batch(envelopes=envelopes)))
 
     def _sent(self, admission: Admission) -> None:
         if admission.seq is not None:
@@ -428,7 +468,7 @@ class Agent:
                 self.wrote()
             self._group.tick(moment)
             self._templates.tick(moment)
-            self._keep_house(moment)
+            self._house.tick(moment, is_quiet=self._screen is None)
         except StorageFull:
             self._storage_is_full()
         if self._storage_full and self._may_write():
@@ -437,6 +477,8 @@ class Agent:
             return
         self._sync, send = sending.tick(self._sync, now_ns, self._entrance.random_unit())
         self._send(send)
+        if now_ns - self._leftovers_ns > SEND_LEFTOVERS_EVERY_NS:
+            self._send_leftovers(now_ns)
         unknown = moment.reading.trust is not ClockTrust.SYNCED
         if now_ns - self._line.asked_time_ns > (ASK_TIME_AGAIN_NS if unknown else ASK_TIME_EVERY_NS):
             self._ask_time(now_ns)
@@ -460,18 +502,6 @@ class Agent:
         life = knowledge.life(connection)
         return self._line.behind or life.epoch == 0 or knowledge.policy(connection) is None
 
-    def _keep_house(self, moment: Moment) -> None:
-        database = self._entrance.database
-        database.checkpoint()
-        policy = knowledge.policy(database.connection)
-        if policy is None or moment.reading.instant is None or self._now_ns() - self._pruned_ns < PRUNE_EVERY_NS:
-            return
-        self._pruned_ns = self._now_ns()
-        yesterday = policy.calendar.business_day(moment.reading.instant) - timedelta(days=1)
-        with database.transaction() as connection:
-            outbox.prune(connection, knowledge.life(connection).epoch, yesterday.isoformat())
-            claims.prune_visits(connection, moment.raw.boot)
-
     # --- what is shown --------------------------------------------------------------------------------------------
 
     def status(self) -> StatusTold:
@@ -484,6 +514,7 @@ class Agent:
             camera_live=self._camera_live,
             decoder_restarts=self._decoder_restarts,
             screen=self._showing(self._now_ns()).name,
+            storage_full=self._storage_full,
         )
 
     def show(self, screen: Screen) -> None:

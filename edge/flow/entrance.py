@@ -1,6 +1,7 @@
 """What every use case works with: this device's identity, its database, and the ports to the world."""
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -8,11 +9,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from edge.channel.messages import ToVision
 from edge.core.clock import RawTime, read_clock
+from edge.core.device_events import DeviceEvent, DeviceEventKind
 from edge.db import knowledge
+from edge.db.aside import Aside
 from edge.db.database import Database
+from edge.db.device_events import DeviceEvents
+from edge.db.snapshots import Snapshots
 from edge.ports import Clock, Display, Link
 from shared.answers import ROOT_SIGNER
-from shared.business_day import ClockReading
+from shared.business_day import ClockReading, milliseconds
 from shared.ids import DeviceId
 from shared.signing import load_public_key
 
@@ -30,6 +35,17 @@ class NoEyes:
 
     def tell(self, message: ToVision) -> None:
         """Nobody hears it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cellar:
+    """What a device keeps besides its database: copies, damaged files, device events; `aside_work` runs what may take
+    seconds beside the agent's loop."""
+
+    snapshots: Snapshots
+    aside: Aside
+    events: DeviceEvents
+    aside_work: Executor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +68,22 @@ class Entrance:
     eyes: Eyes = field(default_factory=NoEyes)
     touch: bool = False
     languages: tuple[str, ...] = ("en", "it")
+    cellar: Cellar | None = None
+
+    def note(self, kind: DeviceEventKind, detail: str = "") -> None:
+        """Keeps this for a technician, where there is a place for it."""
+        if self.cellar is None:
+            return
+        moment = self.now()
+        self.cellar.events.add(
+            DeviceEvent(
+                kind=kind,
+                at_ms=None if moment.reading.instant is None else milliseconds(moment.reading.instant),
+                boot=moment.raw.boot,
+                uptime_ms=moment.raw.monotonic_ns // 1_000_000,
+                detail=detail,
+            )
+        )
 
     def now(self) -> "Moment":
         """The clocks, read and judged."""

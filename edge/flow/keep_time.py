@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from edge.core.clock import ClockMark, RawTime, is_kernel_believed, mark_kernel_time, mark_told_time, offset_ms
 from edge.core.credential import Admitted
+from edge.core.device_events import DeviceEventKind
 from edge.core.screen import ScreenName
 from edge.db import claims, knowledge
 from edge.db.claims import NotedVisit
@@ -67,10 +68,13 @@ def _take(entrance: Entrance, mark: ClockMark, raw: RawTime, source: str) -> Non
         step_ms = offset_ms(mark, raw, before)
         knowledge.save_clock_mark(connection, mark)
         epoch = knowledge.life(connection).epoch
-        if epoch and step_ms is not None and abs(step_ms) > STEP_TOLD // timedelta(milliseconds=1):
+        is_step = step_ms is not None and abs(step_ms) > STEP_TOLD // timedelta(milliseconds=1)
+        if epoch and step_ms is not None and is_step:
             moment = Moment(raw=raw, reading=_synced(mark))
             fact = ClockStepped(offset_ms=step_ms, source=source)
             append_fact(connection, entrance, epoch, fact, moment, business_day=None, policy_version=0)
+    if is_step:
+        entrance.note(DeviceEventKind.CLOCK_STEPPED, f"{step_ms} ms, by the {source}")
 
 
 def date_visits(entrance: Entrance) -> int:

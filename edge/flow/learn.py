@@ -17,11 +17,15 @@ DAMAGED = frozenset(Reason(fault.value) for fault in EnvelopeFault)
 
 
 class Learned(StrEnum):
-    """TAKEN: it is stored. IGNORED: not for us, or older than what we have. BEHIND: something in between is missing."""
+    """TAKEN: it is stored. IGNORED: not for us, or older than what we have. BEHIND: something in between is missing.
+    OLDER_LIFE: it settled some of what an earlier life wrote. SET_BACK: the cloud knows a later history of this life.
+    """
 
     TAKEN = "taken"
     IGNORED = "ignored"
     BEHIND = "behind"
+    OLDER_LIFE = "older_life"
+    SET_BACK = "set_back"
 
 
 def learn_page(entrance: Entrance, page: Page) -> Learned:
@@ -75,21 +79,37 @@ def believe_receipt(entrance: Entrance, receipt: Receipt) -> Receipt:
 def learn_receipt(entrance: Entrance, receipt: Receipt) -> Learned:
     """Settles what the receipt settles.
 
-    A receipt for another device or epoch is not ours. One whose head differs from our chain at that number, or that
-    goes beyond what we wrote, speaks of another history than this database's (a restored image, a cloned card): it
-    settles nothing.
+    A receipt for another device, or for an epoch that nothing is kept of, is not ours. One whose head differs from our
+    chain at that number, or that goes beyond what we wrote, speaks of another history than this database's (a restored
+    image, a cloned card): it settles nothing, and this life of the database is over.
     """
     with entrance.database.transaction() as connection:
-        if (receipt.device, receipt.epoch) != (entrance.device, knowledge.life(connection).epoch):
+        epoch = knowledge.life(connection).epoch
+        if receipt.device != entrance.device:
             return Learned.IGNORED
+        if receipt.epoch != epoch:
+            return _learn_older(connection, receipt)
         if not _is_our_history(connection, entrance, receipt):
-            return Learned.IGNORED
+            return Learned.SET_BACK
         outbox.settle(connection, receipt.epoch, receipt.contiguous, receipt.verdicts)
         faces.erase_settled(connection)
         instant = entrance.now().reading.instant
         if instant is not None:
             knowledge.save_balances(connection, receipt.epoch, receipt.verdicts, milliseconds(instant))
     return Learned.TAKEN
+
+
+def _learn_older(connection: Connection, receipt: Receipt) -> Learned:
+    """Settles what an earlier life of the database wrote. The cloud may know more of it than we: what was lost."""
+    if receipt.epoch not in outbox.epochs(connection):
+        return Learned.IGNORED
+    known = outbox.chain_at(connection, receipt.epoch, receipt.contiguous)
+    if known is not None and known != receipt.head:
+        # Another history below this number: whatever the cloud settles there, it says number by number.
+        receipt = msgspec.structs.replace(receipt, contiguous=0)
+    settled = outbox.settle(connection, receipt.epoch, receipt.contiguous, receipt.verdicts)
+    faces.erase_settled(connection)
+    return Learned.OLDER_LIFE if settled else Learned.IGNORED  # nothing is sent again at once for a receipt twice told
 
 
 def _is_our_history(connection: Connection, entrance: Entrance, receipt: Receipt) -> bool:

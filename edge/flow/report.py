@@ -2,9 +2,10 @@
 
 import msgspec
 
-from edge.channel.messages import StatusTold
+from edge.channel.messages import RecoveryTold, StatusTold
 from edge.core.screen import Status
 from edge.db import claims, knowledge, outbox
+from edge.db.database import Connection
 from edge.flow.entrance import Entrance
 from edge.flow.held import Held
 from shared.business_day import milliseconds
@@ -56,6 +57,7 @@ def status(
     decoder_restarts: int,
     screen: str,
     no_match_today: int,
+    storage_full: bool,
 ) -> StatusTold:
     """The answer to `doorstep-edge status`."""
     connection = entrance.database.connection
@@ -66,6 +68,7 @@ def status(
     allotment = None if policy is None else claims.allotment_of(connection, policy.campaign, life.epoch)
     oldest_ms = outbox.oldest_waiting_ms(connection)
     now_ms = None if reading.instant is None else milliseconds(reading.instant)
+    copies = () if entrance.cellar is None else entrance.cellar.snapshots.newest_first()
     return StatusTold(
         device=entrance.device,
         store=None if policy is None else policy.store,
@@ -89,4 +92,23 @@ def status(
         templates=0 if held.vision is None else held.vision.templates,
         group=None if held.vision is None or held.vision.group is None else held.vision.group.hex(),
         no_match_today=no_match_today,
+        recovery=_recovery(connection, is_issued=life.epoch > 0),
+        leftovers=outbox.count_leftovers(connection, life.epoch),
+        snapshots=len(copies),
+        snapshot_ms=copies[0].taken_ms if copies else None,
+        storage_full=storage_full,
+    )
+
+
+def _recovery(connection: Connection, *, is_issued: bool) -> RecoveryTold | None:
+    began = knowledge.recovery(connection)
+    if began is None:
+        return None
+    return RecoveryTold(
+        how=began.how.value,
+        at_ms=began.at_ms,
+        snapshot_ms=began.snapshot_ms,
+        salvaged=began.salvaged,
+        damage=began.damage,
+        epoch_issued=is_issued,
     )

@@ -13,6 +13,7 @@ import sys
 NAMES = (
     "qr",
     "grant",
+    "rot",
     "device",
     "claims",
     "liveness",

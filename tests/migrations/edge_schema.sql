@@ -1,5 +1,6 @@
 -- 0001_initial.sql 097f37b87153f015a051a9b9ea829c95cbc26d462319a9c84dd2d3f5d998ee0c
 -- 0002_faces.sql 236a98e48e1c3e9dc760bc4139ef141fb20e1ba8cb1bb78dd3251fff48f353a2
+-- 0003_recovery.sql 0355e163c815608700e2d62df2e17f7aaeb9d248f7c2f54aee2dd8c064f8ece3
 
 CREATE TRIGGER claim_is_final BEFORE UPDATE OF claim, member, business_day, campaign, unit, amount, epoch, seq ON claim
 BEGIN
@@ -100,6 +101,12 @@ CREATE TABLE outbox (
     PRIMARY KEY (epoch, seq)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE outbox_anchor (
+    epoch INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL CHECK (seq > 0),
+    chain BLOB NOT NULL CHECK (length(chain) = 32)
+) STRICT;
+
 CREATE TABLE phone_step (
     member BLOB PRIMARY KEY,
     step INTEGER NOT NULL
@@ -117,6 +124,15 @@ CREATE TABLE public_key (
     public BLOB NOT NULL CHECK (length(public) = 32),
     PRIMARY KEY (use, key)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE recovery (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    how TEXT NOT NULL CHECK (how IN ('snapshot', 'empty', 'set_back')),
+    at_ms INTEGER NOT NULL,
+    snapshot_ms INTEGER,
+    salvaged INTEGER NOT NULL,
+    damage TEXT NOT NULL
+) STRICT;
 
 CREATE TABLE revoked_device (
     device TEXT PRIMARY KEY,

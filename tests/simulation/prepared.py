@@ -157,8 +157,8 @@ class Prepared:
 
 
 def remove_database(path: Path) -> None:
-    """The file is gone, and what SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm"):
+    """The file is gone, and what SQLite and a kiosk keep beside it."""
+    for suffix in ("", "-wal", "-shm", "-sums"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 

@@ -2,11 +2,13 @@
 
 import itertools
 import weakref
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,11 +16,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from edge.channel.messages import EnrolEnded, FaceSeen, LeasesEnd, TemplatesKept, TemplatesTold, ToVision, VisionHello
 from edge.core.clock import RawTime
 from edge.core.match import PROBES_MAX, Candidate, Comparison
+from edge.core.recovery import Recovery
 from edge.core.screen import Screen, Status
 from edge.db import knowledge
+from edge.db.aside import Aside
 from edge.db.database import Database
+from edge.db.device_events import DeviceEvents
+from edge.db.snapshots import Snapshots
+from edge.errors import EdgeFault
 from edge.flow.agent import Agent
-from edge.flow.entrance import Entrance
+from edge.flow.entrance import Cellar, Entrance
+from edge.flow.recover import Ladder, open_soundly
 from shared.answers import (
     ROOT_SIGNER,
     AllotmentIssued,
@@ -64,6 +72,7 @@ STRANGER, DOUBTFUL, SURE = 0.1, 0.5, 0.8
 """Cosines with the best of a gallery of a hundred whose others are like strangers of the portraits."""
 
 Told = TypeVar("Told")
+P = ParamSpec("P")
 
 
 @dataclass(slots=True)
@@ -223,6 +232,29 @@ def policy(version: int = 1, **changes: object) -> Policy:
     return Policy(**(terms | changes))  # type: ignore[arg-type]  # keyword values of a test, checked by Policy's fields
 
 
+class AtOnce(Executor):
+    """Does the work before `submit` returns."""
+
+    def submit(self, work: Callable[P, Told], /, *words: P.args, **named: P.kwargs) -> Future[Told]:
+        """The result, or what was raised, is there already."""
+        future: Future[Told] = Future()
+        try:
+            future.set_result(work(*words, **named))
+        except EdgeFault as fault:
+            future.set_exception(fault)
+        return future
+
+
+def cellar_in(folder: Path, database: Database) -> Cellar:
+    """Copies, damaged files and events in this folder."""
+    return Cellar(
+        snapshots=Snapshots(folder / "snapshots"),
+        aside=Aside(database.path, folder / "damaged"),
+        events=DeviceEvents(folder / "events.db"),
+        aside_work=AtOnce(),
+    )
+
+
 class Kiosk:
     """One agent with its hand-driven world. `tell` plays the cloud."""
 
@@ -234,6 +266,7 @@ class Kiosk:
         seed: int = 7,
         *,
         touch: bool = False,
+        sheltered: bool = False,
     ) -> None:
         self.keys = keys or Keys()
         self.touch_screen = touch
@@ -243,12 +276,24 @@ class Kiosk:
         self._random = Random(seed)
         self.signing_key = Ed25519PrivateKey.from_private_bytes(self._random.randbytes(32))
         self.database = Database(folder / f"{device}.db")
+        self.cellar = cellar_in(folder, self.database) if sheltered else None
+        self.recovery: Recovery | None = None
         weakref.finalize(self, self.database.close)  # from Python 3.13 on, a connection left open is a warning
         self.agent = self._boot()
         self._views = itertools.count()
 
     def _boot(self) -> Agent:
-        self.database.open(self._random.randbytes(16))
+        if self.cellar is None:
+            self.database.open(self._random.randbytes(16))
+        else:
+            ladder = Ladder(
+                database=self.database,
+                snapshots=self.cellar.snapshots,
+                aside=self.cellar.aside,
+                device=self.device,
+                key=self.signing_key.public_key(),
+            )
+            self.recovery = open_soundly(ladder, self._random.randbytes(16), self.clock.read().wall_ms)
         agent = Agent(
             Entrance(
                 device=self.device,
@@ -263,6 +308,7 @@ class Kiosk:
                 software="test",
                 eyes=self.eyes,
                 touch=self.touch_screen,
+                cellar=self.cellar,
             )
         )
         agent.start()
@@ -296,14 +342,14 @@ class Kiosk:
         self.tell(DenyPage(base=0, version=1, more=False, issued_ms=now_ms, reset=True, entries=()))
         self.allot(total)
 
-    def allot(self, total: int, serial: int = 1, days: int = 14) -> None:
+    def allot(self, total: int, serial: int = 1, days: int = 14, epoch: int = 1) -> None:
         """The cloud lets the kiosk grant so much in all."""
         ends_ms = milliseconds(self.clock.instant + timedelta(days=days))
         self.tell(
             AllotmentIssued(
                 device=self.device,
                 campaign="daily-2026",
-                epoch=1,
+                epoch=epoch,
                 serial=serial,
                 unit=UNIT,
                 total=total,

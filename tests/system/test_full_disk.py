@@ -15,6 +15,7 @@ import pytest
 from edge.channel.messages import ScreenShown
 from edge.core.screen import FaultName, ScreenName
 from edge.db.reading import find_damage
+from edge.db.snapshots import Snapshots
 from tests.support.agent_peer import Doorman, Watcher, ask_status
 from tests.support.homes import DeviceHome, make_home
 from tests.support.mosquitto import wait_until
@@ -136,3 +137,36 @@ def _fill_and_free(disk: Path, entrance: Entrance) -> None:
     told = ask_status(entrance.home.agent_socket)
     assert told is not None
     assert told.claims_total == len(entrance.watcher.claims) == len(granted) + 1
+
+
+def test_room_is_made_of_copies_and_events_and_never_of_rewards(disk: Path) -> None:
+    home = make_home(disk / "home", members=MEMBERS)
+    copies = Snapshots(home.folder / "snapshots")
+    for taken_ms in (1, 2):
+        copies.take(home.database, taken_ms)
+    aside = home.folder / "damaged" / "20261120T120000Z"
+    aside.mkdir(parents=True)
+    (aside / "doorstep.db").write_bytes(bytes(200_000))
+    with Entrance(home) as entrance:
+        wait_until(lambda: ask_status(home.agent_socket) is not None, "the agent answers", 60)
+        assert entrance.show_next().screen.name is ScreenName.GREETING
+        assert len(copies.newest_first()) == 2, "with room, nothing is given up"
+        ballast = fill(disk)
+        for _ in range(MEMBERS // 2):
+            if is_fault(entrance.show_next()):
+                break
+        wait_until(lambda: not copies.newest_first(), "the copies are given up", 20)
+        assert not aside.exists()
+        told = ask_status(home.agent_socket)
+        assert told is not None
+        assert told.storage_full
+        assert told.claims_total == len(entrance.watcher.claims), "shown and kept are the same"
+        ballast.unlink()
+        wait_until(lambda: not _is_full(home), "it goes on when there is room", 20)
+        assert entrance.show_next().screen.name is ScreenName.GREETING
+    assert find_damage(home.database) == ()
+
+
+def _is_full(home: DeviceHome) -> bool:
+    told = ask_status(home.agent_socket)
+    return told is None or told.storage_full

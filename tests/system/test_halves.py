@@ -67,4 +67,4 @@ def test_a_half_needs_nothing_of_the_other(half: str, other: str, statements: st
 
 
 def test_the_check_would_notice() -> None:
-    assert run_without({"sqlite_utils"}, "import edge.db.reading").returncode != 0
+    assert run_without({"typer"}, "import edge.cli.root").returncode != 0

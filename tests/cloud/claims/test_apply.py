@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from cloud.claims.actions import REFUSED_KEPT_MAX, apply_batches
 from cloud.claims.tables import envelope, refused_envelope
-from cloud.devices.actions import revoke_device
+from cloud.devices.actions import issue_epoch, revoke_device
 from cloud.kit.database import reading, writing
 from cloud.members.actions import Issuer, certify_phone, deny_cards, deny_phones, issue_card, leave
 from cloud.members.rules import Channel, ConsentWords, Language
@@ -107,6 +107,23 @@ def test_changed_body_in_the_same_message_is_found(world: World) -> None:
 
     assert [verdict.reason for verdict in receipt.verdicts] == [None, Reason.EPOCH_QUARANTINED]
     assert [world.balance(number) for number in (1, 2, 3)] == [10, 0, 0]
+
+
+def test_what_an_earlier_life_of_a_kiosk_wrote_is_posted_and_receipted_under_its_own_epoch(world: World) -> None:
+    kiosk = world.add_kiosk("door1")
+    world.tell(kiosk, kiosk.claim(member_of(1), NOON))
+    unsent = kiosk.claim(member_of(2), NOON)
+    with writing(world.engine) as connection:
+        issued = issue_epoch(connection, kiosk.device, b"another life...!", NOON)
+    assert issued is not None
+    assert issued.epoch == 2
+
+    receipt = world.tell(kiosk, unsent)
+
+    assert (receipt.epoch, receipt.contiguous) == (1, 2)
+    assert [verdict.outcome for verdict in receipt.verdicts] == [Outcome.POSTED]
+    assert world.balance(2) == 10
+    world.assert_sound()
 
 
 @pytest.mark.parametrize("later_first", [False, True])

@@ -18,7 +18,7 @@ from cloud.catalogue.rules import Merchant, Programme, Store
 from cloud.cli.place import NotThere, Place, Tools
 from cloud.cli.setup import LOCAL_NAMES, make_installation
 from cloud.config import read_config
-from cloud.devices.actions import claim_device, confirm_device, keep_wraps, quarantine_epoch
+from cloud.devices.actions import claim_device, confirm_device, issue_epoch, keep_wraps, quarantine_epoch
 from cloud.devices.rules import DeviceRefusal, Wrapping
 from cloud.errors import CloudError
 from cloud.kit.auth import authenticate
@@ -215,6 +215,11 @@ def test_a_kiosk_is_brought_in_and_shut_out(place: Place, run: Run) -> None:
     shown = json.loads(run("devices", "list", "--json").stdout)
     assert (shown["id"], shown["standing"], shown["online"]) == (id, "active", None)
     assert "never seen" in run("devices", "list").stdout
+    with place.open_database() as engine, writing(engine) as connection:
+        issue_epoch(connection, DeviceId(id), bytes(16), NOW)
+        quarantine_epoch(connection, DeviceId(id), 1, NOW)
+    assert json.loads(run("devices", "list", "--json").stdout)["set_aside"][0]["epoch"] == 1
+    assert "epoch 1 set aside" in run("devices", "list").stdout
     assert run("devices", "revoke", id).stdout == "revoked\n"
     assert id not in access.read_text()
     with pytest.raises(NotThere, match="unknown device"):

@@ -1,5 +1,6 @@
 """From a code to a certificate, renewal, revocation and epochs, on both databases."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -7,16 +8,19 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cloud.devices.actions import (
+    SET_ASIDE,
     Claimed,
     collect_claim,
     issue_claim_code,
     issue_epoch,
     quarantine_epoch,
+    record_state,
     renew_certificate,
     revoke_device,
 )
 from cloud.devices.queries import (
     Certificate,
+    SetAside,
     active_devices,
     device_by_id,
     device_for_ingest,
@@ -24,11 +28,14 @@ from cloud.devices.queries import (
     newest_certificate,
     revocation_page,
     revoked_serials,
+    set_aside_of,
+    statuses_of,
 )
 from cloud.devices.rules import CODE_LIFE, CONFIRM_WITHIN, EPOCHS_MAX, Device, DeviceRefusal, DeviceStanding
 from cloud.kit.database import reading, writing
 from cloud.kit.events import drain
 from shared.answers import EpochIssued
+from shared.envelope import DeviceState, FeedVersions
 from shared.ids import DeviceId, StoreId, TenantId
 from shared.policy import CERTIFICATE_AGE_MAX
 from tests.cloud.devices.conftest import NORD, NOW, STORE, Registry
@@ -317,3 +324,53 @@ def test_a_quarantined_epoch_is_known_as_one(registry: Registry) -> None:
         quarantine_epoch(connection, id, 1, NOW + timedelta(days=1))
         facts = device_for_ingest(connection, [id])[id]
     assert (facts.epochs, facts.quarantined, facts.epoch) == (frozenset({1, 2}), frozenset({1}), 2)
+
+
+def test_an_epoch_that_was_set_aside_is_named_to_people_and_told_once(
+    registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    id, other = registry.certified(Kiosk()), registry.certified(Kiosk())
+    for database in (b"1" * 16, b"2" * 16):
+        _epoch(registry, id, database)
+    with writing(registry.engine) as connection:
+        quarantine_epoch(connection, id, 1, NOW)
+        quarantine_epoch(connection, id, 1, NOW + timedelta(days=1))
+        quarantine_epoch(connection, id, 9, NOW)  # never issued
+        assert set_aside_of(connection, [id, other]) == {id: (SetAside(epoch=1, since=NOW),)}
+    told: list[bytes] = []
+    drain(registry.engine, "test", [SET_ASIDE], lambda _, events: told.extend(event.body for event in events))
+    assert [json.loads(body) for body in told] == [{"device": id, "epoch": 1}]
+    named = [(record.message, vars(record)["device"], vars(record)["epoch"]) for record in caplog.records]
+    assert named == [
+        ("a device began another life", id, 2),
+        ("an epoch was set aside: a clone or a restored image", id, 1),
+    ]
+
+
+def _show(registry: Registry, id: DeviceId, session: int, epoch: int) -> tuple[int, int]:
+    """How the device is known to be after it showed itself."""
+    state = DeviceState(
+        device=id,
+        session=session,
+        online=True,
+        database=bytes(16),
+        epoch=epoch,
+        head=session,
+        settled=0,
+        feeds=FeedVersions(),
+        allotment=0,
+        software="",
+    )
+    with writing(registry.engine) as connection:
+        record_state(connection, id, state, NOW)
+        status = statuses_of(connection, [id])[id]
+    return status.epoch, status.head
+
+
+def test_a_new_life_that_counts_from_the_beginning_is_shown_and_an_older_one_hides_nothing(registry: Registry) -> None:
+    id = registry.certified(Kiosk())
+    assert _show(registry, id, session=7, epoch=1) == (1, 7)
+    assert _show(registry, id, session=6, epoch=1) == (1, 7)
+    assert _show(registry, id, session=1, epoch=2) == (2, 1)
+    assert _show(registry, id, session=8, epoch=1) == (2, 1), "a clone that goes on with the old life"
+    assert _show(registry, id, session=2, epoch=0) == (0, 2)

@@ -6,9 +6,9 @@ from sqlite3 import Connection
 
 import pytest
 
+from edge.core.bounds import SETTLED_KEPT
 from edge.core.screen import ScreenName
 from edge.db import claims, outbox
-from edge.db.outbox import KEEP_SETTLED
 from edge.db.reading import find_damage, open_for_reading
 from shared.answers import Outcome, Reason, Verdict
 from shared.ids import DeviceId
@@ -113,7 +113,7 @@ def test_how_long_the_oldest_has_waited(connection: Connection) -> None:
 # --- forgetting -------------------------------------------------------------------------------------------------------
 
 
-def lengthen(connection: Connection, more: int = KEEP_SETTLED) -> None:
+def lengthen(connection: Connection, more: int = SETTLED_KEPT) -> None:
     """The chain goes on for so many settled envelopes, as far as numbers and claims go; its links are made up."""
     connection.executemany(
         "INSERT INTO outbox (epoch, seq, header, signature, chain, settled)"
@@ -156,18 +156,18 @@ def test_what_is_forgotten_is_settled_old_and_one_piece(
 def test_a_young_chain_is_not_pruned(connection: Connection) -> None:
     settle(connection, 1, 2, 3, 4, 5)
     assert outbox.prune(connection, 1, TOMORROW) == 0
-    lengthen(connection, more=KEEP_SETTLED - 5)
+    lengthen(connection, more=SETTLED_KEPT - 5)
     assert outbox.prune(connection, 1, TOMORROW) == 0
     assert outbox.prune(connection, 2, TOMORROW) == 0
 
 
 def test_the_head_stays_and_the_chain_goes_on_after_it_was_pruned(kiosk: Kiosk, connection: Connection) -> None:
-    lengthen(connection, more=KEEP_SETTLED + 3)
+    lengthen(connection, more=SETTLED_KEPT + 3)
     settle(connection, 1, 2, 3, 4, 5)
     outbox.prune(connection, 1, TOMORROW)
-    assert outbox.head_of(connection, DEVICE, 1).seq == KEEP_SETTLED + 8
+    assert outbox.head_of(connection, DEVICE, 1).seq == SETTLED_KEPT + 8
     assert kiosk.show(card(kiosk.keys, member_id(77))).name is ScreenName.GREETING
-    assert outbox.head_of(connection, DEVICE, 1).seq == KEEP_SETTLED + 9
+    assert outbox.head_of(connection, DEVICE, 1).seq == SETTLED_KEPT + 9
 
 
 def test_a_pruned_chain_is_whole_from_where_it_begins(kiosk: Kiosk, connection: Connection) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.core import bounds
 from edge.core.screen import ScreenName
 from edge.core.sync import WINDOW
 from edge.db import claims, outbox
@@ -303,14 +304,14 @@ def test_old_visits_are_dropped_in_the_end_and_those_that_can_still_be_dated_are
         connection.executemany(
             "INSERT INTO visit (member, boot, monotonic_ns, means, evidence, epoch, seq, became)"
             " VALUES (x'00', ?, 0, 'card', x'00', 1, 1, ?)",
-            [("boot-0", "waiting"), ("boot-1", "claim"), *[("boot-1", "refused")] * claims.VISITS_KEPT],
+            [("boot-0", "waiting"), ("boot-1", "claim"), *[("boot-1", "refused")] * bounds.VISITS_KEPT],
         )
     kiosk.agent.tick()
     say_time_after_asking(kiosk)
     wait(kiosk, HOUR + MINUTE, MINUTE)
     rows = kiosk.database.connection.execute("SELECT became, count(*) FROM visit GROUP BY became").fetchall()
     # Anna's visit was dated before the house was kept: nothing but the newest is left.
-    assert [tuple(row) for row in rows] == [("refused", claims.VISITS_KEPT)]
+    assert [tuple(row) for row in rows] == [("refused", bounds.VISITS_KEPT)]
     assert granted(kiosk) == 1
 
 
@@ -320,7 +321,7 @@ def test_a_visit_that_can_still_be_dated_outlives_any_number_of_others(kiosk: Ki
         connection.executemany(
             "INSERT INTO visit (member, boot, monotonic_ns, means, evidence, epoch, seq, became)"
             " VALUES (x'00', 'boot-1', 0, 'card', x'00', 1, 1, ?)",
-            [("refused",)] * (claims.VISITS_KEPT + 1),
+            [("refused",)] * (bounds.VISITS_KEPT + 1),
         )
         assert claims.prune_visits(connection, "boot-1") == 1
         assert claims.count_waiting_visits(connection) == 1

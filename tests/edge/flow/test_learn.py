@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.core import bounds
 from edge.core.screen import ScreenName
 from edge.db import claims, knowledge, outbox
 from shared.answers import (
@@ -141,14 +142,15 @@ def test_receipts_heard_twice_and_in_the_wrong_order_come_to_the_same(kiosk: Kio
 def test_a_receipt_that_speaks_of_something_else_settles_nothing(kiosk: Kiosk, changes: dict[str, object]) -> None:
     grant(kiosk, 2)
     kiosk.tell(receipt(kiosk, 2, posted(1), posted(2), **changes))  # type: ignore[arg-type]  # fields of a table
-    assert waiting(kiosk) == 2
+    assert kiosk.agent.status().outbox_waiting == 2
     assert set(outcomes(kiosk).values()) == {(None, None)}
 
 
 def test_a_receipt_beyond_what_was_written_is_of_another_history(kiosk: Kiosk) -> None:
     grant(kiosk, 2)
     kiosk.tell(receipt(kiosk, 5, posted(1), posted(2), head=b"h" * 32))
-    assert waiting(kiosk) == 2
+    assert kiosk.agent.status().outbox_waiting == 2
+    assert kiosk.agent.status().epoch == 0, "this life is over"
 
 
 def test_a_receipt_not_signed_by_the_cloud_settles_nothing(kiosk: Kiosk) -> None:
@@ -315,11 +317,11 @@ def test_the_roster_has_a_limit_and_keeps_who_was_seen_last(kiosk: Kiosk) -> Non
     with kiosk.database.transaction() as connection:
         connection.executemany(
             "INSERT INTO roster (member, balance, balance_ms) VALUES (?, 0, ?)",
-            [(member_id(number), number) for number in range(1, knowledge.ROSTER_MAX + 1)],
+            [(member_id(number), number) for number in range(1, bounds.ROSTER_MAX + 1)],
         )
-    newest = RosterEntry(member=member_id(knowledge.ROSTER_MAX + 1), balance_ms=knowledge.ROSTER_MAX + 1)
+    newest = RosterEntry(member=member_id(bounds.ROSTER_MAX + 1), balance_ms=bounds.ROSTER_MAX + 1)
     kiosk.tell(roster(kiosk, 1, 2, newest))
-    assert kiosk.agent.status().roster == knowledge.ROSTER_MAX
+    assert kiosk.agent.status().roster == bounds.ROSTER_MAX
     known = [knowledge.known_member(kiosk.database.connection, member_id(n)) is not None for n in (1, 2)]
     assert known == [False, True]
     assert knowledge.known_member(kiosk.database.connection, MemberId(newest.member)) is not None
