@@ -2,7 +2,7 @@
 
 import msgspec
 
-from edge.channel.messages import StatusTold
+from edge.channel.messages import PartnerTold, StatusTold
 from edge.core.screen import Status
 from edge.db import claims, knowledge, outbox
 from edge.flow.entrance import Entrance
@@ -56,6 +56,7 @@ def status(
     decoder_restarts: int,
     screen: str,
     no_match_today: int,
+    shares_waiting: int,
 ) -> StatusTold:
     """The answer to `doorstep-edge status`."""
     connection = entrance.database.connection
@@ -89,4 +90,8 @@ def status(
         templates=0 if held.vision is None else held.vision.templates,
         group=None if held.vision is None or held.vision.group is None else held.vision.group.hex(),
         no_match_today=no_match_today,
+        partners=()
+        if held.vision is None
+        else tuple(PartnerTold(store=one.store, group=one.key.hex()) for one in held.vision.partners),
+        shares_waiting=shares_waiting,
     )

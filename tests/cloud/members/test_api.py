@@ -257,6 +257,8 @@ def test_a_consent_is_answered_with_its_receipt(counter: Counter) -> None:
         "said_at": "2026-03-02T12:00:00Z",
         "kiosk": None,
         "envelope": None,
+        "store": None,
+        "store_name": None,
     }
     assert counter.client.get("/v1/members/me", headers=me).json()["marketing"] is True
     counter.client.post("/v1/members/me/consents", json={**body, "given": False}, headers=me)
@@ -314,6 +316,7 @@ def test_a_face_is_known_where_it_was_learnt_and_its_deletion_is_proved(counter:
         "text_version": 1,
         "stores": [],
         "deletions": [],
+        "others": [],
     }
     given = counter.client.post("/v1/members/me/consents", json=FACE, headers=me)
     assert (given.status_code, given.json()["purpose"], given.json()["given"]) == (201, "biometric", True)
@@ -343,6 +346,7 @@ def test_a_face_is_known_where_it_was_learnt_and_its_deletion_is_proved(counter:
         "text_version": 1,
         "stores": [],
         "deletions": [waiting, {**waiting, "kiosk": "door2", "deleted_at": "2026-03-02T15:00:00Z"}],
+        "others": [],
     }
 
 

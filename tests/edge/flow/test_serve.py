@@ -31,6 +31,7 @@ from edge.channel.messages import (
     FromAgent,
     Heard,
     HeardDone,
+    IntroductionAsked,
     JoinAsked,
     JoinTold,
     LinkDown,
@@ -44,6 +45,7 @@ from edge.channel.messages import (
     TemplatesKept,
     TemplatesTold,
     Touched,
+    TrustAsked,
     ViewClear,
     VisionHello,
     WebHello,
@@ -540,6 +542,10 @@ def test_the_command_line_opens_windows_and_shows_requests(tmp_path: Path) -> No
             while (told := await expect(asking, JoinTold)).reason == "vision does not run":
                 asking.send(JoinAsked())
             assert told.reason == "this kiosk is of the group already"
+        async with joined(device, TrustAsked()) as asking:
+            assert (await expect(asking, AdmissionTold)).seconds == 0
+        async with joined(device, IntroductionAsked()) as asking:
+            assert (await expect(asking, JoinTold)).seconds == 0
 
     run(tmp_path, scene)
 
