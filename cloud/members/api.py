@@ -514,7 +514,7 @@ def _nameable(connection: Connection, me: Session, store: StoreId, *, given: boo
 def _others(connection: Connection, me: Session, kept: Sequence[KeptTemplate]) -> tuple[OtherStoreView, ...]:
     """Stores that recognise faces and at which the member's was not learnt, once it was learnt somewhere."""
     learnt = {one.store for one in kept if one.given_by is None}
-    since = {one.store: one.enrolled_at for one in kept}
+    since = {one.store: one.enrolled_at for one in kept if one.is_opened}
     words = store_words(connection, [me.member])
     allowed = {store for (_, store), word in words.items() if word is StoreWord.ALLOWED}
     stores = stores_of_programme(connection, _present(connection, me).programme, STORES_SHOWN_MAX)
@@ -534,7 +534,7 @@ def _face(connection: Connection, me: Session) -> FaceView:
     proofs, kept = face_proofs_of(connection, me.tenant, me.member), templates_of(connection, me.tenant, me.member)
     return FaceView(
         consent=_present(connection, me).face_text,
-        stores=tuple(KnownFaceView.of(one, _store_name(connection, one.store)) for one in kept),
+        stores=tuple(KnownFaceView.of(one, _store_name(connection, one.store)) for one in kept if one.is_opened),
         others=_others(connection, me, kept),
         deletions=tuple(
             FaceDeletionView.of(one, _store_name(connection, one.store), deleted_at(one, proofs))

@@ -198,13 +198,15 @@ def template_page(connection: Connection, store: StoreId, base: int, limit: int)
 class KeptTemplate:
     """That there is a sealed template of a member at a store, and since when.
 
-    `given_by` is the store at which the face was learnt, None when that is the same.
+    `given_by` is the store at which the face was learnt, None when that is the same. `is_opened` once a kiosk of the
+    store itself has it open, be it learnt there or given.
     """
 
     store: StoreId
     device: DeviceId
     enrolled_at: datetime
     given_by: StoreId | None
+    is_opened: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,13 +222,15 @@ def templates_of(connection: Connection, tenant: TenantId, id: MemberId) -> tupl
     """Where the member's face is known, by store."""
     c = sealed_template.c
     mine = (c.tenant == tenant) & (c.member == id) & (c.removed == 0)
-    rows = connection.execute(select(c.store, c.device, c.enrolled_at, c.given_by).where(mine).order_by(c.store))
+    columns = (c.store, c.device, c.enrolled_at, c.given_by, c.resealed)
+    rows = connection.execute(select(*columns).where(mine).order_by(c.store))
     return tuple(
         KeptTemplate(
             store=StoreId(row.store),
             device=DeviceId(row.device),
             enrolled_at=row.enrolled_at,
             given_by=None if row.given_by is None else StoreId(row.given_by),
+            is_opened=row.given_by is None or bool(row.resealed),
         )
         for row in rows
     )

@@ -212,7 +212,7 @@ class MemberDetail(MemberView):
 
 
 class KnownFaceView(BaseModel):
-    """A store whose kiosks can be given the member's sealed template, and since when."""
+    """A store whose kiosks know the member's face, and since when."""
 
     store: str
     store_name: str
@@ -227,7 +227,7 @@ class KnownFaceView(BaseModel):
 class OtherStoreView(BaseModel):
     """A store of the programme at which the face was not learnt, and whether the member allows it to know the face.
 
-    `since` when its kiosks can be given the sealed template, None while they cannot.
+    `since` when its kiosks know it, None while they do not: the way there leads over a kiosk of each store.
     """
 
     store: str
