@@ -25,7 +25,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 PAGE_ENTRIES_MAX = 1000  # roster entries a page: about 90 kB
 TEMPLATE_ENTRIES_MAX = 400  # sealed templates a page: about 150 kB
-WANTED_MAX = 50  # templates asked of a store at a time: it gives them in minutes, and is told the next ones then
+WANTED_MAX = 100  # templates asked of a store at a time, about 6 kB: at least one for every store a page offers
 
 
 class Outcome(StrEnum):

@@ -103,7 +103,7 @@ _h = template_head.c
 _new_template_heads = InsertNew(template_head, [_h.store, _h.version, _h.floor])
 _r = template_reader.c
 _save_reader = BulkInsert(template_reader, [_r.store, _r.device, _r.version], update=[_r.version])
-_save_store_words = BulkInsert(face_store, list(face_store.c), update=[face_store.c.allowed])
+_save_store_words = BulkInsert(face_store, list(face_store.c), update=[face_store.c.allowed, face_store.c.waits])
 _new_deletions = InsertNew(face_deletion, list(face_deletion.c))
 _new_proofs = InsertNew(face_forgotten, list(face_forgotten.c))
 LEFT: Final = "member.left"  # the event's topic; its body is the pseudonym
@@ -546,6 +546,7 @@ def set_template_key(connection: Connection, store: StoreId, key: bytes, now: da
     """Templates of the store must be sealed to this secret; those that waited for it are given to its kiosks."""
     _lock_heads(connection, {store})
     connection.execute(update(template_head).where(_h.store == store).values(key=key))
+    connection.execute(update(face_store).where(face_store.c.store == store).values(waits=1))
     rows = connection.execute(select(template_waiting).where(_w.store == store, _w.key == key)).all()
     for one in sorted(map(_read_waiting, rows), key=lambda one: (one.tenant, one.member)):
         _take_in(connection, one, consents_of(connection, one.tenant, one.member), key, now)
@@ -635,7 +636,7 @@ def _follow_store_words(connection: Connection, held: Member, records: Sequence[
     if store_words(connection, [held.id]) == in_force:
         return False
     connection.execute(delete(face_store).where(face_store.c.member == held.id))
-    rows = [(held.id, store, held.tenant, int(word is StoreWord.ALLOWED)) for (_, store), word in in_force.items()]
+    rows = [(held.id, store, held.tenant, int(word is StoreWord.ALLOWED), 1) for (_, store), word in in_force.items()]
     _save_store_words.run(connection, rows)
     return True
 
@@ -750,6 +751,8 @@ def _keep(connection: Connection, one: Enrolment, held: _Held, now: datetime) ->
     template = (one.key, one.embedder, one.sealed, one.text_version)
     made = (one.device, one.frames, int(one.resealed), to_microseconds(one.enrolled_at), to_microseconds(now))
     _save_template.run(connection, [place + template + made + (one.given_by,)])
+    here = (face_store.c.member == one.member) & (face_store.c.store == one.store)
+    connection.execute(update(face_store).where(here).values(waits=0))
 
 
 def _forget(connection: Connection, one: Enrolment, held: _Held, now: datetime) -> None:

@@ -247,21 +247,23 @@ def store_words(connection: Connection, ids: Collection[MemberId]) -> Mapping[tu
 def wanted_templates(connection: Connection, store: StoreId, limit: int) -> tuple[TemplateWanted, ...]:
     """Templates of faces that were learnt at the store, for others that their members name and that have none yet.
 
-    One that another store gave and that is sealed to an older secret than that store's is as good as none.
+    One that another store gave and that is sealed to an older secret than that store's is as good as none. The first of
+    every store come first: what cannot be given, because two stores were not introduced, hides no other store's.
     """
     f, own, theirs = face_store.c, sealed_template.alias("own"), sealed_template.alias("theirs")
     head, other = template_head.alias("head"), template_head.alias("other")
     is_held = (theirs.c.member == f.member) & (theirs.c.store == f.store) & (theirs.c.removed == 0)
+    place = func.row_number().over(partition_by=f.store, order_by=f.member).label("place")
     query = (
-        select(f.member, f.store, other.c.key)
+        select(f.member, f.store, other.c.key, place)
         .join(own, (own.c.member == f.member) & (own.c.store == store))
         .join(head, (head.c.store == own.c.store) & (head.c.key == own.c.key))
         .join(other, other.c.store == f.store)
         .outerjoin(theirs, is_held)
-        .where(f.allowed == 1, f.store != store, own.c.removed == 0, own.c.given_by.is_(None))
+        .where(f.waits == 1, f.allowed == 1, f.store != store, own.c.removed == 0, own.c.given_by.is_(None))
         .where(other.c.key.is_not(None))
         .where(theirs.c.member.is_(None) | (theirs.c.given_by.is_not(None) & (theirs.c.key != other.c.key)))
-        .order_by(f.member, f.store)
+        .order_by(place, f.store)
         .limit(limit)
     )
     return tuple(TemplateWanted(member=row.member, store=row.store, key=row.key) for row in connection.execute(query))

@@ -171,14 +171,17 @@ template_waiting = define_table(
 )
 
 # What the history says of single stores: with `allowed` a face that is known elsewhere may be given to the store,
-# without it the store may not know it at all. Stores of which nothing is said have no row.
+# without it the store may not know it at all. Stores of which nothing is said have no row. `waits` is 0 once the store
+# has a template under its present secret: what is asked for is looked for among the others only.
 face_store = define_table(
     "face_store",
     Column("member", BYTES, primary_key=True),
     Column("store", TEXT, primary_key=True),
     Column("tenant", TEXT, nullable=False),
     Column("allowed", INT64, nullable=False),
+    Column("waits", INT64, nullable=False),
     Index(None, "store"),
+    Index(None, "waits"),
     with_rowid=False,
 )
 

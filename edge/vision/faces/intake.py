@@ -29,7 +29,8 @@ from shared.ids import STORE_ID_LENGTH_MAX, MemberId, StoreId
 HANDED_BYTES: Final = 1 + GROUP_KEY_BYTES + 32 + TEMPLATE_BYTES + 16
 """With HPKE's encapsulated key and AES-GCM's tag."""
 
-_VERSION: Final = b"\x02"  # a template sealed by its own group begins with 1
+HANDED_VERSION: Final = b"\x02"
+"""The first byte; a template sealed by its own group begins with 1."""
 _INTAKE_CONTEXT: Final = b"DSI1"
 _COMMON_CONTEXT: Final = b"DSIP1"
 _HANDED_CONTEXT: Final = b"DSTI1"
@@ -59,7 +60,7 @@ class GroupName:
 
 def is_handed(sealed: bytes) -> bool:
     """True for a template that says a group of another store gave it."""
-    return sealed.startswith(_VERSION)
+    return sealed.startswith(HANDED_VERSION)
 
 
 def giver_of(sealed: bytes) -> bytes:
@@ -100,7 +101,7 @@ class Intake:
         other = X25519PublicKey.from_public_bytes(to.intake_public)
         receiver = GroupName(store=StoreId(to.store), key=to.key)
         info = self._common(other) + _bound(own, receiver, member, embedder)
-        return _VERSION + own.key + _SUITE.encrypt(template, other, info)
+        return HANDED_VERSION + own.key + _SUITE.encrypt(template, other, info)
 
     def take(
         self, sealed: bytes, *, own: GroupName, giver: Partner, member: MemberId, embedder: bytes, into: bytearray

@@ -28,7 +28,7 @@ from edge.core.feeds import HeldFeed
 from edge.core.match import Comparison
 from edge.errors import StorageFull
 from edge.vision.faces.gallery import MEMBERS_MAX, TEMPLATE_BYTES, Gallery, GalleryEntry, pack, unpack
-from edge.vision.faces.intake import HANDED_BYTES, GroupName, Intake, Partner, giver_of, is_handed
+from edge.vision.faces.intake import HANDED_BYTES, HANDED_VERSION, GroupName, Intake, Partner, giver_of, is_handed
 from edge.vision.faces.key_files import PREVIOUS_MAX, GroupFile, KeyFiles
 from edge.vision.faces.recovery import SheetFault, parse_sheet
 from edge.vision.faces.rotation import Rotation
@@ -64,7 +64,9 @@ class Shelf(Protocol):
     def life(self) -> bytes | None: ...
     def held(self) -> HeldFeed: ...
     def count(self) -> int: ...
-    def all_sealed(self, key: bytes, embedder: bytes | None = None) -> Iterator[SealedTemplate]: ...
+    def all_sealed(
+        self, key: bytes, embedder: bytes | None = None, *, beginning: bytes = b""
+    ) -> Iterator[SealedTemplate]: ...
     def sealed_of(self, member: MemberId) -> SealedTemplate | None: ...
     def apply(
         self,
@@ -734,14 +736,15 @@ class Keeper:
         """
         done: list[MemberId] = []
         try:
-            for held in self._secrets:
-                done += self._reseal_under(held)
+            for place, held in enumerate(self._secrets):
+                # Under the current secret only what another store's group gave, and few have that.
+                done += self._reseal_under(held, beginning=b"" if place else HANDED_VERSION)
         except StorageFull:
             log.warning("templates could not be sealed anew: no room to write")
         return done
 
-    def _reseal_under(self, held: _Held) -> Iterator[MemberId]:
-        shelved = (template for template in self._shelf.all_sealed(held.key) if self._is_foreign(template))
+    def _reseal_under(self, held: _Held, *, beginning: bytes) -> Iterator[MemberId]:
+        shelved = self._shelf.all_sealed(held.key, beginning=beginning)
         while batch := list(islice(shelved, _BATCH)):
             resealed = tuple(filter(None, (self._resealed_one(held, template) for template in batch)))
             self._shelf.reseal(resealed)

@@ -226,6 +226,22 @@ def test_a_new_secret_of_the_other_store_asks_for_what_nobody_there_opened(two: 
     assert_faces_kept_as_promised(two.world)
 
 
+def test_what_cannot_be_given_hides_no_other_store(two: Two) -> None:
+    """Five members name a store that was never introduced, one names the other."""
+    others = [member_of(number) for number in range(2, 7)]
+    retro, home = StoreId("retro"), two.home.kiosk
+    back = two.world.add_kiosk("back1", policy=two.world.add_store(retro))
+    two.world.tell(back, wrapped(back, "back1", key=b"r1" * 4))
+    for member in others:
+        two.world.tell(home, consent(home, member), enrolled(home, member))
+        two.allow(NOON + HOUR, store=retro, member=member)
+    last = max(others)
+    two.allow(NOON + HOUR, member=last)
+    with reading(two.world.engine) as connection:
+        wanted = wanted_templates(connection, STORE, 2)
+    assert [(one.member, one.store) for one in wanted] == [(last, OTHER_STORE), (others[0], retro)]
+
+
 def test_lies_about_a_template_for_another_store_are_refused(two: Two) -> None:
     home = two.home.kiosk
     for lie in ({"for_store": STORE}, {"text_version": -1}, {"store": OTHER_STORE}, {"tenant": "verdi"}):

@@ -18,8 +18,10 @@ def upgrade() -> None:
         sa.Column("store", sa.Text(), nullable=False),
         sa.Column("tenant", sa.Text(), nullable=False),
         sa.Column("allowed", INT64, nullable=False),
+        sa.Column("waits", INT64, nullable=False),
         sa.PrimaryKeyConstraint("member", "store", name="pk_face_store"),
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
     op.create_index("ix_face_store_store", "face_store", ["store"])
+    op.create_index("ix_face_store_waits", "face_store", ["waits"])
