@@ -176,6 +176,12 @@ class TrustAsked(msgspec.Struct, frozen=True, tag="trust?"):
     AdmissionTold."""
 
 
+class DistrustAsked(msgspec.Struct, frozen=True, kw_only=True, tag="distrust?"):
+    """A person at this kiosk's command line takes that store's introduction back. Answered by DistrustTold."""
+
+    store: str
+
+
 class EnrolAsked(msgspec.Struct, frozen=True, kw_only=True, tag="enrol?"):
     """A person at the command line wants this consenting member's face learnt now; answered by EnrolTold until done."""
 
@@ -260,6 +266,12 @@ class JoinTold(msgspec.Struct, frozen=True, kw_only=True, tag="join!"):
     """For so long this kiosk shows what was asked for; 0 and a reason when it has none to show."""
 
     seconds: int
+    reason: str | None
+
+
+class DistrustTold(msgspec.Struct, frozen=True, kw_only=True, tag="distrust!"):
+    """The introduction is being taken back, or why not."""
+
     reason: str | None
 
 
@@ -367,6 +379,12 @@ class GroupIntroduced(msgspec.Struct, frozen=True, kw_only=True, tag="introduce"
     intake_public: bytes
 
 
+class GroupDistrusted(msgspec.Struct, frozen=True, kw_only=True, tag="distrust"):
+    """The introduction of that store's group is taken back. Answered by GroupChanged or GroupUnchanged."""
+
+    store: str
+
+
 class ShareWanted(msgspec.Struct, frozen=True, kw_only=True, tag="share"):
     """Seal this member's template for the group of that store, whose secret `key` names. Answered by TemplateGiven."""
 
@@ -441,6 +459,7 @@ ToAgent = (
     | JoinAsked
     | IntroductionAsked
     | TrustAsked
+    | DistrustAsked
     | EnrolAsked
 )
 ToVision = (
@@ -457,8 +476,18 @@ ToVision = (
     | WrapTold
     | GroupRotated
     | GroupIntroduced
+    | GroupDistrusted
     | ShareWanted
 )
 FromAgent = (
-    LinkWelcome | Publish | HeardDone | ScreenShown | StatusTold | AdmissionTold | JoinTold | EnrolTold | ToVision
+    LinkWelcome
+    | Publish
+    | HeardDone
+    | ScreenShown
+    | StatusTold
+    | AdmissionTold
+    | JoinTold
+    | DistrustTold
+    | EnrolTold
+    | ToVision
 )

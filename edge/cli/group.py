@@ -1,7 +1,7 @@
 """`doorstep-edge group`: the store's group of kiosks, whose secret opens the templates of its members.
 
-`status`, `join`, `admit`, `introduce` and `trust` ask the running agent. `sheet` and `recover` work on this kiosk's own
-key files: they run as the device's user, and nobody who cannot read those files learns anything here.
+`sheet` and `recover` work on this kiosk's own key files: they run as the device's user, and nobody who cannot read
+those files learns anything here. Everything else asks the running agent.
 """
 
 import secrets
@@ -16,6 +16,8 @@ import typer
 from edge.channel.messages import (
     AdmissionAsked,
     AdmissionTold,
+    DistrustAsked,
+    DistrustTold,
     IntroductionAsked,
     JoinAsked,
     JoinTold,
@@ -117,6 +119,17 @@ def commands(socket_of: Callable[[Path | None], Path], vault_of: Callable[[Path 
         _end_with(told.reason)
         typer.echo(
             f"for {told.seconds} seconds an introduction held to the camera is taken; the screen says when it was"
+        )
+
+    @app.command()
+    def distrust(
+        store: Annotated[str, typer.Argument(help="The store, as `group status` names it.")], home: Home = None
+    ) -> None:
+        """Take the introduction of another store back: nothing is given to it any more, nothing of it is opened."""
+        told = _ask(socket_of(home), DistrustAsked(store=store), DistrustTold)
+        _end_with(told.reason)
+        typer.echo(
+            f"{store} is not known here any more; the other kiosks of this store hear of it when they are online"
         )
 
     @app.command()

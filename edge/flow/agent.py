@@ -13,6 +13,7 @@ from typing import assert_never
 from edge.channel.messages import (
     AdmissionTold,
     ChallengeEnded,
+    DistrustTold,
     EnrolEnded,
     EnrolHinted,
     FaceGone,
@@ -311,6 +312,10 @@ class Agent:
     def ask_trust(self) -> AdmissionTold:
         """A person at the command line lets the next introduction of another store count."""
         return self._introductions.open_window(self._entrance.now())
+
+    def ask_distrust(self, store: str) -> DistrustTold:
+        """A person at the command line takes that store's introduction back."""
+        return self._introductions.distrust(store)
 
     def ask_enrol(self, member: MemberId, tell: Tell) -> None:
         """A person at the command line wants this member's face learnt; `tell` hears how it goes."""

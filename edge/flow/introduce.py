@@ -6,7 +6,14 @@ could vouch for its own, and read every template that is given to it.
 
 import logging
 
-from edge.channel.messages import AdmissionTold, GroupChanged, GroupIntroduced, JoinTold
+from edge.channel.messages import (
+    AdmissionTold,
+    DistrustTold,
+    GroupChanged,
+    GroupDistrusted,
+    GroupIntroduced,
+    JoinTold,
+)
 from edge.core.introduction import (
     INTRODUCTION_PREFIX,
     GroupIntroduction,
@@ -69,6 +76,16 @@ class Introductions:
                 self._entrance.eyes.tell(told)
                 return True
         return False
+
+    def distrust(self, store: str) -> DistrustTold:
+        """Takes the introduction of that store back, here and at this group's other kiosks."""
+        vision = self._held.vision
+        if vision is None:
+            return DistrustTold(reason="vision does not run")
+        if store not in {partner.store for partner in vision.partners}:
+            return DistrustTold(reason="that store was not introduced here")
+        self._entrance.eyes.tell(GroupDistrusted(store=store))
+        return DistrustTold(reason=None)
 
     def changed(self, change: GroupChanged, moment: Moment) -> None:
         """The group is another one than `vision` told of last: say so when it is by the introduction just read."""

@@ -15,6 +15,8 @@ from edge.channel.messages import (
     AdmissionTold,
     CameraSeen,
     CodesSeen,
+    DistrustAsked,
+    DistrustTold,
     EnrolAsked,
     Heard,
     HeardDone,
@@ -243,7 +245,7 @@ class AgentServer:
                 self._handle_link(channel, message)
             case StatusAsked() | EnrolAsked():
                 self._answer(channel, message)
-            case AdmissionAsked() | JoinAsked() | IntroductionAsked() | TrustAsked():
+            case AdmissionAsked() | JoinAsked() | IntroductionAsked() | TrustAsked() | DistrustAsked():
                 channel.send(self._answer_about_groups(message))
             case _:
                 self._hear_vision(channel, message)
@@ -275,8 +277,8 @@ class AgentServer:
                 assert_never(message)
 
     def _answer_about_groups(
-        self, message: AdmissionAsked | JoinAsked | IntroductionAsked | TrustAsked
-    ) -> AdmissionTold | JoinTold:
+        self, message: AdmissionAsked | JoinAsked | IntroductionAsked | TrustAsked | DistrustAsked
+    ) -> AdmissionTold | JoinTold | DistrustTold:
         """What a command line asks for about this store's group, or another's."""
         match message:
             case AdmissionAsked():
@@ -287,6 +289,8 @@ class AgentServer:
                 return self._agent.ask_introduction()
             case TrustAsked():
                 return self._agent.ask_trust()
+            case DistrustAsked():
+                return self._agent.ask_distrust(message.store)
             case _:
                 assert_never(message)
 

@@ -31,6 +31,7 @@ from edge.channel.messages import (
     FaceSettled,
     FaceTerms,
     GroupChanged,
+    GroupDistrusted,
     GroupIntroduced,
     GroupMade,
     GroupRotated,
@@ -75,7 +76,7 @@ FaceReport = (
     | TemplateGiven
 )
 TemplateStep = TemplatesTold | LeasesEnd
-GroupStep = GroupMade | KioskAdmitted | WrapTold | GroupRotated | GroupIntroduced
+GroupStep = GroupMade | KioskAdmitted | WrapTold | GroupRotated | GroupIntroduced | GroupDistrusted
 STORAGE = "storage"
 """Why a group stays as it was when the disk does not take the change."""
 STORAGE_PAUSE_S = 10.0
@@ -195,10 +196,10 @@ class FaceDesk:
                 return self._enrol(message.member)
             case TemplatesTold() | LeasesEnd():
                 return await self._keep(message)
-            case GroupMade() | KioskAdmitted() | WrapTold() | GroupRotated() | GroupIntroduced():
-                return await self._regroup(message)
             case ShareWanted():
                 return await self._share(message)
+            case GroupMade() | KioskAdmitted() | WrapTold() | GroupRotated() | GroupIntroduced() | GroupDistrusted():
+                return await self._regroup(message)
             case _:
                 assert_never(message)
         return ()
@@ -396,6 +397,8 @@ class _Kept:
             case GroupIntroduced():
                 group = GroupName(store=StoreId(step.store), key=step.key)
                 done = self._keeper.introduce(group, step.intake_public)
+            case GroupDistrusted():
+                done = self._keeper.distrust(StoreId(step.store))
             case _:
                 assert_never(step)
         self._refreshed(())

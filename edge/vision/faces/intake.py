@@ -31,6 +31,9 @@ HANDED_BYTES: Final = 1 + GROUP_KEY_BYTES + 32 + TEMPLATE_BYTES + 16
 
 HANDED_VERSION: Final = b"\x02"
 """The first byte; a template sealed by its own group begins with 1."""
+NO_INTAKE: Final = bytes(INTAKE_PUBLIC_BYTES)
+"""A point of low order, which is no key pair's and which X25519 refuses (RFC 7748, 6.1)."""
+
 _INTAKE_CONTEXT: Final = b"DSI1"
 _COMMON_CONTEXT: Final = b"DSIP1"
 _HANDED_CONTEXT: Final = b"DSTI1"
@@ -41,13 +44,19 @@ _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 class Partner(msgspec.Struct, frozen=True, array_like=True):
     """Another store's group as it was introduced here: its store, the name of its secret, its intake key.
 
-    `serial` grows with each introduction that a group takes, so that of two for one store the later is known.
+    `serial` grows with each introduction that a group takes or takes back, so that of two for one store the later is
+    known. One that was taken back has NO_INTAKE, which opens and is given nothing.
     """
 
     store: Annotated[str, Meta(min_length=1, max_length=STORE_ID_LENGTH_MAX)]
     key: Annotated[bytes, Meta(min_length=GROUP_KEY_BYTES, max_length=GROUP_KEY_BYTES)]
     intake_public: Annotated[bytes, Meta(min_length=INTAKE_PUBLIC_BYTES, max_length=INTAKE_PUBLIC_BYTES)]
     serial: Annotated[int, Meta(ge=1, le=2**53)]
+
+    @property
+    def is_trusted(self) -> bool:
+        """False once the introduction was taken back."""
+        return self.intake_public != NO_INTAKE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

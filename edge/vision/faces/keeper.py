@@ -28,7 +28,16 @@ from edge.core.feeds import HeldFeed
 from edge.core.match import Comparison
 from edge.errors import StorageFull
 from edge.vision.faces.gallery import MEMBERS_MAX, TEMPLATE_BYTES, Gallery, GalleryEntry, pack, unpack
-from edge.vision.faces.intake import HANDED_BYTES, HANDED_VERSION, GroupName, Intake, Partner, giver_of, is_handed
+from edge.vision.faces.intake import (
+    HANDED_BYTES,
+    HANDED_VERSION,
+    NO_INTAKE,
+    GroupName,
+    Intake,
+    Partner,
+    giver_of,
+    is_handed,
+)
 from edge.vision.faces.key_files import PREVIOUS_MAX, GroupFile, KeyFiles
 from edge.vision.faces.recovery import SheetFault, parse_sheet
 from edge.vision.faces.rotation import Rotation
@@ -98,7 +107,7 @@ class GroupRefusal(StrEnum):
     UNGROUPED: there is no secret yet. GROUPED: there is one already. FULL: the list of kiosks or of partners is.
     BAD_KEY: no key that could be one. ITSELF: this kiosk's own request, or this store's own introduction. UNREADABLE:
     no wrap. UNKNOWN_SENDER: from nobody of this group. NOT_OURS: for another kiosk or store, or altered. OLD: from
-    before a change of the secret that is known here.
+    before a change of the secret that is known here. STRANGER: that store was not introduced.
     """
 
     UNGROUPED = "ungrouped"
@@ -110,6 +119,7 @@ class GroupRefusal(StrEnum):
     UNKNOWN_SENDER = "unknown_sender"
     NOT_OURS = "not_ours"
     OLD = "old"
+    STRANGER = "stranger"
 
 
 class ShareRefusal(StrEnum):
@@ -284,7 +294,8 @@ class Keeper:
     @property
     def partners(self) -> tuple[GroupName, ...]:
         """The groups of other stores that were introduced to this one."""
-        return tuple(GroupName(store=StoreId(partner.store), key=partner.key) for partner in self._partners)
+        trusted = (partner for partner in self._partners if partner.is_trusted)
+        return tuple(GroupName(store=StoreId(partner.store), key=partner.key) for partner in trusted)
 
     @property
     def life(self) -> bytes | None:
@@ -333,7 +344,7 @@ class Keeper:
     def share(self, member: MemberId, store: StoreId, key: bytes) -> SealedTemplate | ShareRefusal:
         """The member's template for another store, whose secret is named `key`: only that store's kiosks open it."""
         partner = next((one for one in self._partners if (one.store, one.key) == (store, key)), None)
-        if partner is None:
+        if partner is None or not partner.is_trusted:
             return ShareRefusal.UNKNOWN_STORE
         template, opened = self._shelf.sealed_of(member), bytearray(TEMPLATE_BYTES)
         if template is None or not self._is_comparable(template) or not self._opens(self._secrets[0], template, opened):
@@ -433,13 +444,23 @@ class Keeper:
             return GroupRefusal.ITSELF
         if not self._secrets[0].intake.may_know(intake_public):
             return GroupRefusal.BAD_KEY
-        serial = 1 + max((partner.serial for partner in self._partners), default=0)
-        partners = _known(self._partners, (Partner(group.store, group.key, intake_public, serial),))
-        if len(partners) > PARTNERS_MAX or not is_small_enough(self._package(partners)):
-            return GroupRefusal.FULL
-        self._save(self._secrets, self._generation, self._others, partners)
-        self._meet(partners)
-        return self._regrouped(wraps=self._wraps())
+        partners = _known(self._partners, (Partner(group.store, group.key, intake_public, self._next_serial()),))
+        while not self._may_know(partners):
+            taken_back = next((partner for partner in partners if not partner.is_trusted), None)
+            if taken_back is None:
+                return GroupRefusal.FULL
+            partners = tuple(partner for partner in partners if partner is not taken_back)
+        return self._know(partners)
+
+    def distrust(self, store: StoreId) -> Regrouped | GroupRefusal:
+        """The introduction of that store's group is taken back: it is given nothing more, and nothing of it is opened.
+
+        What it gave before is this group's by now, under the consents of whom it is about.
+        """
+        known = next((one for one in self._partners if one.store == store and one.is_trusted), None)
+        if known is None:
+            return GroupRefusal.STRANGER
+        return self._know(_known(self._partners, (Partner(store, known.key, NO_INTAKE, self._next_serial()),)))
 
     def take_wrap(self, wrapped: bytes) -> Regrouped | GroupRefusal:
         """The group that this wrap tells of; templates held under an earlier secret are sealed anew.
@@ -460,7 +481,7 @@ class Keeper:
             return GroupRefusal.UNKNOWN_SENDER
         if self._others and (package.generation, head.key) < (self._generation, self.group_key):
             return GroupRefusal.OLD
-        partners = _known(self._partners, package.partners)[:PARTNERS_MAX]
+        partners = _known(self._partners, package.partners)[-PARTNERS_MAX:]
         if head.key == self.group_key:
             joined = _joined(self._others, others)
             self._save(self._secrets, package.generation, joined, partners)
@@ -555,6 +576,18 @@ class Keeper:
         self._files.remove_group()
         self._renew_sealing_key()
         self._shelf.forget_all()
+
+    def _next_serial(self) -> int:
+        return 1 + max((partner.serial for partner in self._partners), default=0)
+
+    def _may_know(self, partners: tuple[Partner, ...]) -> bool:
+        return len(partners) <= PARTNERS_MAX and is_small_enough(self._package(partners))
+
+    def _know(self, partners: tuple[Partner, ...]) -> Regrouped:
+        """These groups are known here, and the own group's other kiosks are told."""
+        self._save(self._secrets, self._generation, self._others, partners)
+        self._meet(partners)
+        return self._regrouped(wraps=self._wraps())
 
     def _meet(self, partners: tuple[Partner, ...]) -> None:
         """These groups are known, on the disk already; what they gave before is sealed anew."""

@@ -11,6 +11,8 @@ from typer.testing import CliRunner, Result
 from edge.channel.messages import (
     AdmissionAsked,
     AdmissionTold,
+    DistrustAsked,
+    DistrustTold,
     IntroductionAsked,
     JoinAsked,
     JoinTold,
@@ -104,6 +106,17 @@ def test_a_window_is_opened_and_said_to_be(
     assert asked == [msgspec.msgpack.encode(question)]
     assert result.exit_code == 0
     assert "120 seconds" in result.stdout
+
+
+def test_an_introduction_is_taken_back_or_it_is_said_why_not(tmp_path: Path) -> None:
+    with agent(tmp_path / "agent.sock", said(DistrustTold(reason=None))) as asked:
+        result = run(tmp_path, "distrust", "porto")
+    assert asked == [msgspec.msgpack.encode(DistrustAsked(store="porto"))]
+    assert (result.exit_code, "porto is not known here any more" in result.stdout) == (0, True)
+    (tmp_path / "agent.sock").unlink()
+    with agent(tmp_path / "agent.sock", said(DistrustTold(reason="that store was not introduced here"))):
+        result = run(tmp_path, "distrust", "porto")
+    assert (result.exit_code, result.stderr) == (1, "that store was not introduced here\n")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import pytest
 
 from edge.channel.messages import (
     AdmissionTold,
+    DistrustTold,
     GroupChanged,
+    GroupDistrusted,
     GroupIntroduced,
     GroupUnchanged,
     JoinTold,
@@ -111,6 +113,15 @@ def test_an_introduction_that_changes_nothing_shows_nothing(kiosk: Kiosk) -> Non
     kiosk.agent.hear_vision(GroupUnchanged(reason="full"))
     change(kiosk)
     assert kiosk.display.last.name is not ScreenName.INTRODUCED
+
+
+def test_an_introduction_is_taken_back(kiosk: Kiosk) -> None:
+    assert kiosk.agent.ask_distrust("porto") == DistrustTold(reason="that store was not introduced here")
+    change(kiosk, THEM)
+    assert kiosk.agent.ask_distrust("porto") == DistrustTold(reason=None)
+    assert kiosk.eyes.last(GroupDistrusted) == GroupDistrusted(store="porto")
+    kiosk.agent.vision_leaves()
+    assert kiosk.agent.ask_distrust("porto") == DistrustTold(reason="vision does not run")
 
 
 @pytest.mark.parametrize("ask", ["show", "trust"])

@@ -20,6 +20,8 @@ from edge.channel.messages import (
     AdmissionTold,
     CameraSeen,
     CodesSeen,
+    DistrustAsked,
+    DistrustTold,
     EnrolAsked,
     EnrolHinted,
     EnrolStarts,
@@ -544,6 +546,8 @@ def test_the_command_line_opens_windows_and_shows_requests(tmp_path: Path) -> No
             assert told.reason == "this kiosk is of the group already"
         async with joined(device, TrustAsked()) as asking:
             assert (await expect(asking, AdmissionTold)).seconds == 0
+        async with joined(device, DistrustAsked(store="porto")) as asking:
+            assert (await expect(asking, DistrustTold)).reason is not None
         async with joined(device, IntroductionAsked()) as asking:
             assert (await expect(asking, JoinTold)).seconds == 0
 

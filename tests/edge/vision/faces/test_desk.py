@@ -22,6 +22,7 @@ from edge.channel.messages import (
     FaceSettled,
     FaceTerms,
     GroupChanged,
+    GroupDistrusted,
     GroupIntroduced,
     GroupMade,
     GroupRotated,
@@ -363,6 +364,10 @@ def test_what_is_not_known_or_not_held_is_not_given(tmp_path: Path) -> None:
         assert await desk.take(wanted) == (refused,)
         await desk.take(introduce_porto)
         assert await desk.take(wanted) == (msgspec.structs.replace(refused, reason="not_held"),)
+        (change,) = await desk.take(GroupDistrusted(store="porto"))
+        assert isinstance(change, GroupChanged)
+        assert change.partners == ()
+        assert await desk.take(wanted) == (refused,)
 
     (tmp_path / "models").mkdir()
     introduce_porto = GroupIntroduced(store="porto", key=b"their--1", intake_public=Intake(b"p" * 32).public)

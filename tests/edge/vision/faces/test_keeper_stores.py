@@ -237,6 +237,37 @@ def test_what_cannot_be_introduced(stores: Stores) -> None:
     assert len(keeper.partners) == PARTNERS_MAX
 
 
+def test_an_introduction_that_is_taken_back_opens_and_is_given_nothing(stores: Stores) -> None:
+    stores.introduce_both()
+    given = stores.share()
+    for taking_back, other, partner in (
+        (stores.away, stores.away_too, STORE),
+        (stores.home, stores.home_too, OTHER_STORE),
+    ):
+        change = regrouped(taking_back.keeper.distrust(partner))
+        regrouped(other.keeper.take_wrap(change.wraps[0].sealed))
+        assert taking_back.keeper.partners == other.keeper.partners == ()
+        assert taking_back.keeper.distrust(partner) is GroupRefusal.STRANGER
+        taking_back.restart()
+    for kiosk in (stores.away, stores.away_too):
+        assert kiosk.tell(given) == 1, "refused, and not only shut"
+    refusal = stores.home.keeper.share(ANNA, OTHER_STORE, name_of(stores.away).key)
+    assert refusal is ShareRefusal.UNKNOWN_STORE
+    stores.introduce_both()
+    stores.away.tell(stores.share())
+    assert stores.away.knows(ANNA), "it can be given again"
+
+
+def test_what_was_taken_back_makes_room(stores: Stores) -> None:
+    keeper, away = stores.home.keeper, name_of(stores.away)
+    for number in range(PARTNERS_MAX):
+        regrouped(keeper.introduce(replace(away, store=StoreId(f"store-{number}")), intake_of(stores.away)))
+    regrouped(keeper.distrust(StoreId("store-3")))
+    assert isinstance(keeper.introduce(away, intake_of(stores.away)), Regrouped)
+    assert len(keeper.partners) == PARTNERS_MAX
+    assert keeper.introduce(replace(away, store=StoreId("ninth")), intake_of(stores.away)) is GroupRefusal.FULL
+
+
 def test_without_a_secret_nobody_is_introduced(tmp_path: Path) -> None:
     bare = Kiosk(tmp_path, A)
     assert bare.keeper.intake_public is None
