@@ -25,6 +25,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 
 PAGE_ENTRIES_MAX = 1000  # roster entries a page: about 90 kB
 TEMPLATE_ENTRIES_MAX = 400  # sealed templates a page: about 150 kB
+WANTED_MAX = 100  # templates asked of a store at a time, about 6 kB: at least one for every store a page offers
 
 
 class Outcome(StrEnum):
@@ -251,10 +252,22 @@ class TemplateEntry(msgspec.Struct, frozen=True, kw_only=True):
     template: SealedTemplate | None
 
 
+class TemplateWanted(msgspec.Struct, frozen=True, kw_only=True):
+    """The consent of a member whose face is known at this store names another, whose secret `key` names.
+
+    One kiosk is to seal the template for that store; it is left out here once the cloud has it.
+    """
+
+    member: Member
+    store: str
+    key: GroupKey
+
+
 class TemplatePage(msgspec.Struct, frozen=True, kw_only=True, tag="templates"):
     """Changes of the store's sealed templates from `base` to `version`; `reset` forgets all of them first.
 
-    The page that reaches the newest version renews every template's lease, from `issued_ms`.
+    The page that reaches the newest version renews every template's lease, from `issued_ms`, and says which templates
+    are `wanted` for other stores as of then, at most WANTED_MAX; the ones before are no longer.
     """
 
     base: Count
@@ -263,6 +276,7 @@ class TemplatePage(msgspec.Struct, frozen=True, kw_only=True, tag="templates"):
     issued_ms: Count
     reset: bool
     entries: tuple[TemplateEntry, ...]
+    wanted: Annotated[tuple[TemplateWanted, ...], Meta(max_length=WANTED_MAX)] = ()
 
 
 Page = KeyPage | PolicyPage | DenyPage | RevocationPage | RosterPage | GroupPage | TemplatePage

@@ -15,9 +15,11 @@ from shared.ids import MEMBER_ID_BYTES
 GROUP_KEY_BYTES = 8
 EMBEDDER_BYTES = 8
 SEALING_PUBLIC_BYTES = 32
-SEALED_TEMPLATE_BYTES_MAX = 320  # 289 today: a version, a nonce, 256 numbers with their scale, a tag
+INTAKE_PUBLIC_BYTES = 32
+SEALED_TEMPLATE_BYTES_MAX = 320  # 256 numbers with their scale: sealed by the own group 289, for another store 317
 WRAP_BYTES_MAX = 3072  # the secret and a list of forty kiosks; a fact is at most 4 kB
 KIOSKS_MAX = 40
+PARTNERS_MAX = 8  # stores that a group was introduced to: with 40 kiosks of 16 characters they fit into a wrap
 
 Member = Annotated[bytes, Meta(min_length=MEMBER_ID_BYTES, max_length=MEMBER_ID_BYTES)]
 GroupKey = Annotated[bytes, Meta(min_length=GROUP_KEY_BYTES, max_length=GROUP_KEY_BYTES)]

@@ -113,6 +113,19 @@ class TemplateForgotten(msgspec.Struct, frozen=True, kw_only=True, tag="forgotte
     why: Forgetting
 
 
+class TemplateShared(msgspec.Struct, frozen=True, kw_only=True, tag="shared"):
+    """A kiosk sealed a member's template for the group of another store, as a consent to `text_version` names it.
+
+    `store` is where the face was learnt, `for_store` whose kiosks open `template`; its key is that group's.
+    """
+
+    tenant: str
+    store: str
+    for_store: str
+    template: SealedTemplate
+    text_version: int
+
+
 class SecretWrapped(msgspec.Struct, frozen=True, kw_only=True, tag="secret"):
     """The secret of the store's group, wrapped for one of its kiosks.
 
@@ -142,6 +155,7 @@ Fact = (
     | ConsentSaid
     | TemplateEnrolled
     | TemplateForgotten
+    | TemplateShared
     | SecretWrapped
     | FaceDisputed
 )

@@ -29,6 +29,7 @@ MEMBER_ID_BYTES = 10
 CLAIM_ID_BYTES = 16
 DEVICE_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 DEVICE_ID_LENGTH_MAX = 32
+STORE_ID_LENGTH_MAX = 40  # what the catalogue gives
 
 
 def derive_claim_id(
@@ -57,6 +58,13 @@ def parse_member(text: str) -> MemberId | None:
     except (binascii.Error, ValueError):
         return None
     return MemberId(member) if len(member) == MEMBER_ID_BYTES else None
+
+
+def parse_store(text: str) -> StoreId | None:
+    """The store's id when the text may be one: words of lower-case letters and digits joined by hyphens, else None."""
+    words = text.split("-")
+    is_id = len(text) <= STORE_ID_LENGTH_MAX and all(word and DEVICE_ID_CHARACTERS.issuperset(word) for word in words)
+    return StoreId(text) if is_id else None
 
 
 def parse_device(text: str) -> DeviceId | None:

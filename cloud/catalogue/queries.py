@@ -46,6 +46,12 @@ def stores_after(connection: Connection, after: str, limit: int, of: TenantId | 
     return [_store(row) for row in rows]
 
 
+def stores_of_programme(connection: Connection, programme: str, limit: int) -> Sequence[Store]:
+    """At most `limit` stores that take part in the programme, in id order."""
+    rows = connection.execute(select(store).where(store.c.programme == programme).order_by(store.c.id).limit(limit))
+    return [_store(row) for row in rows]
+
+
 def unit_of(connection: Connection, id: StoreId) -> str | None:
     """The unit in which the store's programme gives points, or None for an unknown store."""
     joined = store.join(programme, store.c.programme == programme.c.id)

@@ -99,7 +99,8 @@ from cloud.members.actions import (
     mark_seen,
     record_spoken_consents,
 )
-from cloud.members.rules import Enrolment, FaceProof, SpokenConsent
+from cloud.members.queries import store_words
+from cloud.members.rules import Enrolment, FaceProof, SpokenConsent, StoreWord
 from shared.answers import AllotmentIssued, Outcome, Reason, Receipt, Verdict
 from shared.business_day import milliseconds
 from shared.decoding import UNREADABLE
@@ -117,6 +118,7 @@ from shared.envelope import (
     SecretWrapped,
     TemplateEnrolled,
     TemplateForgotten,
+    TemplateShared,
     VisitNoted,
     encode,
     open_envelope,
@@ -439,7 +441,8 @@ def _follow_faces(connection: Connection, work: _Work) -> None:
     effects = [effect for effect in said if effect is not None]
     if not effects:
         return
-    consents, wraps, enrolments = _of(effects, SpokenConsent), _of(effects, Wrapping), _of(effects, Enrolment)
+    consents, wraps = _of(effects, SpokenConsent), _of(effects, Wrapping)
+    enrolments = _allowed(connection, _of(effects, Enrolment))
     named = {(one.tenant, one.member) for one in consents} | {(one.tenant, one.member) for one in enrolments}
     lock_faces(
         connection,
@@ -452,6 +455,15 @@ def _follow_faces(connection: Connection, work: _Work) -> None:
     keep_templates(connection, enrolments, work.now)
     keep_face_proofs(connection, _of(effects, FaceProof), work.now)
     _save_disputes.run(connection, [_dispute_row(one, work.now) for one in _of(effects, Dispute)])
+
+
+def _allowed(connection: Connection, enrolments: Sequence[Enrolment]) -> list[Enrolment]:
+    """Those of the templates that may be taken at all: for another store only where the member's consent names it."""
+    given = {one.member for one in enrolments if one.given_by is not None}
+    words = store_words(connection, given) if given else {}
+    return [
+        one for one in enrolments if one.given_by is None or words.get((one.member, one.store)) is StoreWord.ALLOWED
+    ]
 
 
 def _of(effects: Iterable[object], kind: type[Kind]) -> list[Kind]:
@@ -569,6 +581,8 @@ def _kind_of(fact: Fact | None) -> str:
             return "consent"
         case TemplateEnrolled():
             return "template"
+        case TemplateShared():
+            return "shared"
         case TemplateForgotten():
             return "forgotten"
         case SecretWrapped():

@@ -37,6 +37,7 @@ from shared.envelope import (
     SecretWrapped,
     TemplateEnrolled,
     TemplateForgotten,
+    TemplateShared,
     VisitNoted,
     genesis,
 )
@@ -289,7 +290,14 @@ def _judge_fact(header: Header, fact: Fact | None, facts: Facts) -> Judgement:
             return Noted()
         case ClaimMade():
             return judge_claim(header, fact, facts)
-        case ConsentSaid() | TemplateEnrolled() | TemplateForgotten() | SecretWrapped() | FaceDisputed():
+        case (
+            ConsentSaid()
+            | TemplateEnrolled()
+            | TemplateShared()
+            | TemplateForgotten()
+            | SecretWrapped()
+            | FaceDisputed()
+        ):
             return judge_face(header, fact, facts)
         case _:
             assert_never(fact)
@@ -531,16 +539,16 @@ def _is_denied(claim: ClaimMade, claimant: Claimant, wall_ms: int) -> bool:
 
 # -- faces -------------------------------------------------------------------------------------------------------
 
-CARRIED = frozenset({"template", "secret"})
+CARRIED = frozenset({"template", "shared", "secret"})
 """Kinds of facts that the cloud hands on and must be able to forget: they are not kept with their envelopes."""
 
-FaceFact = ConsentSaid | TemplateEnrolled | TemplateForgotten | SecretWrapped | FaceDisputed
+FaceFact = ConsentSaid | TemplateEnrolled | TemplateShared | TemplateForgotten | SecretWrapped | FaceDisputed
 
 
 def member_named(fact: Fact | None) -> bytes | None:
     """The member whom the fact is about, None when it is about nobody."""
     match fact:
-        case TemplateEnrolled():
+        case TemplateEnrolled() | TemplateShared():
             return fact.template.member
         case ClaimMade() | VisitNoted() | ConsentSaid() | TemplateForgotten() | FaceDisputed():
             return fact.member
@@ -552,7 +560,7 @@ def member_named(fact: Fact | None) -> bytes | None:
 
 def is_carried_only(fact: Fact | None) -> bool:
     """True for a fact of the kinds in CARRIED."""
-    return isinstance(fact, TemplateEnrolled | SecretWrapped)
+    return isinstance(fact, TemplateEnrolled | TemplateShared | SecretWrapped)
 
 
 def judge_face(header: Header, fact: FaceFact, facts: Facts) -> Noted | Reject:
@@ -573,6 +581,8 @@ def judge_face(header: Header, fact: FaceFact, facts: Facts) -> Noted | Reject:
             return _judge_consent(header, fact, facts, claimant, origin)
         case TemplateEnrolled():
             return _judge_enrolment(header, fact, facts, claimant)
+        case TemplateShared():
+            return _judge_shared(header, fact, facts, claimant)
         case TemplateForgotten():
             member = claimant.member
             return Noted(
@@ -646,6 +656,31 @@ def _judge_enrolment(header: Header, enrolled: TemplateEnrolled, facts: Facts, c
             frames=enrolled.frames,
             resealed=enrolled.resealed,
             enrolled_at=instant_of(_believed_ms(header, facts.now_ms) or 0),
+        )
+    )
+
+
+def _judge_shared(header: Header, shared: TemplateShared, facts: Facts, claimant: Claimant) -> Noted | Reject:
+    """A template for another store. Whether a consent names that store is seen where consents are locked."""
+    if claimant.erased:
+        return Reject(reason=Reason.UNKNOWN_MEMBER)
+    if not _is_number(shared.text_version) or shared.for_store == facts.speaker.store:
+        return Reject(reason=Reason.WRONG_TERMS)
+    template = shared.template
+    return Noted(
+        effect=Enrolment(
+            tenant=facts.speaker.tenant,
+            store=StoreId(shared.for_store),
+            member=claimant.member,
+            key=template.key,
+            embedder=template.embedder,
+            sealed=template.sealed,
+            text_version=shared.text_version,
+            device=facts.speaker.device,
+            frames=0,
+            resealed=False,
+            enrolled_at=instant_of(_believed_ms(header, facts.now_ms) or 0),
+            given_by=facts.speaker.store,
         )
     )
 

@@ -63,12 +63,13 @@ from cloud.kit.events import NewEvent, append
 from cloud.kit.instants import to_microseconds
 from cloud.kit.keyring import Keyring, issue_client_certificate
 from cloud.members.actions import hold_templates, note_templates_told, restart_faces, set_template_key
-from cloud.members.queries import deny_page, roster_page, template_page
+from cloud.members.queries import deny_page, roster_page, template_page, wanted_templates
 from cloud.members.rules import FeedCut
 from cloud.members.tables import deny_head, roster_head
 from shared.answers import (
     PAGE_ENTRIES_MAX,
     TEMPLATE_ENTRIES_MAX,
+    WANTED_MAX,
     Answer,
     DenyPage,
     EpochIssued,
@@ -461,7 +462,8 @@ def _group_pages(connection: Connection, known: Device, held: int, now: datetime
 
 
 def _template_pages(connection: Connection, known: Device, held: int, now: datetime) -> tuple[TemplatePage, ...]:
-    """The store's templates; what the kiosk was told is noted, so that a withdrawal knows who must prove it.
+    """The store's templates, and which of them are wanted for other stores; what the kiosk was told is noted, so that a
+    withdrawal knows who must prove it.
 
     A revoked kiosk is told nothing, and so its leases end.
     """
@@ -479,6 +481,7 @@ def _template_pages(connection: Connection, known: Device, held: int, now: datet
             issued_ms=milliseconds(now),
             reset=cut.reset,
             entries=cut.entries,
+            wanted=() if cut.more else wanted_templates(connection, known.store, WANTED_MAX),
         )
         for cut in cuts
     )

@@ -7,7 +7,7 @@ store, the groups of kiosks, the ledger. Whoever works on several members' faces
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, assert_never
 
@@ -18,7 +18,7 @@ from cloud.kit.bulk import BulkInsert, InsertNew
 from cloud.kit.database import reading, writing
 from cloud.kit.events import NewEvent, append
 from cloud.kit.instants import to_microseconds
-from cloud.members.queries import consents_of, member_of_bearer, phones_of, read_member
+from cloud.members.queries import consents_of, member_of_bearer, phones_of, read_member, store_words
 from cloud.members.rules import (
     CARD_DAYS,
     CARD_SERIAL_MAX,
@@ -28,9 +28,9 @@ from cloud.members.rules import (
     WAITING_AGE_MAX,
     CardRefusal,
     Channel,
+    ConsentRecord,
     ConsentWords,
     Enrolment,
-    FaceConsent,
     FaceProof,
     HeldTemplate,
     JoinRefusal,
@@ -40,15 +40,21 @@ from cloud.members.rules import (
     Origin,
     PhoneRefusal,
     SpokenConsent,
+    StoreWord,
     TemplateFate,
     day_number,
     face_consent,
+    face_consent_at,
+    may_be_given,
+    named_stores,
     phone_refusal,
+    store_word,
     template_fate,
 )
 from cloud.members.tables import (
     face_deletion,
     face_forgotten,
+    face_store,
     member,
     member_bearer,
     member_card,
@@ -97,6 +103,7 @@ _h = template_head.c
 _new_template_heads = InsertNew(template_head, [_h.store, _h.version, _h.floor])
 _r = template_reader.c
 _save_reader = BulkInsert(template_reader, [_r.store, _r.device, _r.version], update=[_r.version])
+_save_store_words = BulkInsert(face_store, list(face_store.c), update=[face_store.c.allowed, face_store.c.waits])
 _new_deletions = InsertNew(face_deletion, list(face_deletion.c))
 _new_proofs = InsertNew(face_forgotten, list(face_forgotten.c))
 LEFT: Final = "member.left"  # the event's topic; its body is the pseudonym
@@ -208,6 +215,29 @@ def set_biometric(
     """
     held = _hold(connection, tenant, id)
     _record(connection, held, Purpose.BIOMETRIC, given=given, words=words, now=now)
+    _follow_face_consent(connection, held, now)
+
+
+def set_biometric_at(
+    connection: Connection,
+    tenant: TenantId,
+    id: MemberId,
+    store: StoreId,
+    *,
+    given: bool,
+    words: ConsentWords,
+    now: datetime,
+) -> None:
+    """A store that the member names may know a face that was learnt elsewhere, or may not know it any more.
+
+    Given, the member is on the store's roster, and a kiosk that knows the face is asked for the template. Withdrawn,
+    the store's kiosks must forget, and other stores keep what they have. Raises: MemberGone.
+    """
+    lock_faces(connection, [(tenant, id)], rosters={store}, templates={store})
+    held = _hold(connection, tenant, id)
+    _record(connection, held, Purpose.BIOMETRIC, given=given, words=words, now=now, store=store)
+    if given:
+        mark_seen(connection, store, [id], now)
     _follow_face_consent(connection, held, now)
 
 
@@ -387,10 +417,11 @@ def _record(
     now: datetime,
     said_at: datetime | None = None,
     origin: Origin | None = None,
+    store: StoreId | None = None,
 ) -> None:
     """The next line of the consent history; the member's row is locked, so numbers have no gap and no twin.
 
-    `said_at` and `origin` are for what a kiosk reported.
+    `said_at` and `origin` are for what a kiosk reported, `store` for what is about one store only.
     """
     c = member_consent.c
     mine = (c.tenant == held.tenant) & (c.member == held.id)
@@ -411,6 +442,7 @@ def _record(
             device=None if origin is None else origin.device,
             epoch=None if origin is None else origin.epoch,
             seq=None if origin is None else origin.seq,
+            store=store,
         )
     )
 
@@ -499,22 +531,25 @@ def record_spoken_consents(connection: Connection, spoken: Sequence[SpokenConsen
 def keep_templates(connection: Connection, enrolments: Sequence[Enrolment], now: datetime) -> None:
     """Each template is given to its store's kiosks, waits, or is not kept, as `template_fate` says.
 
-    Wants `lock_faces`.
+    Of those that another store gave `may_be_given` says it. Wants `lock_faces`.
     """
     keys = _lock_heads(connection, {one.store for one in enrolments})
     for one in enrolments:
-        consent = face_consent(consents_of(connection, one.tenant, one.member))
-        _take_in(connection, one, consent, keys[one.store], now)
+        records = consents_of(connection, one.tenant, one.member)
+        if one.given_by is None:
+            _take_in(connection, one, records, keys[one.store], now)
+        else:
+            _take_given(connection, one, records, keys[one.store], now)
 
 
 def set_template_key(connection: Connection, store: StoreId, key: bytes, now: datetime) -> None:
     """Templates of the store must be sealed to this secret; those that waited for it are given to its kiosks."""
     _lock_heads(connection, {store})
     connection.execute(update(template_head).where(_h.store == store).values(key=key))
+    connection.execute(update(face_store).where(face_store.c.store == store).values(waits=1))
     rows = connection.execute(select(template_waiting).where(_w.store == store, _w.key == key)).all()
-    for one in sorted(map(_read_enrolment, rows), key=lambda one: (one.tenant, one.member)):
-        consent = face_consent(consents_of(connection, one.tenant, one.member))
-        _take_in(connection, one, consent, key, now)
+    for one in sorted(map(_read_waiting, rows), key=lambda one: (one.tenant, one.member)):
+        _take_in(connection, one, consents_of(connection, one.tenant, one.member), key, now)
 
 
 def keep_face_proofs(connection: Connection, proofs: Sequence[FaceProof], now: datetime) -> None:
@@ -577,22 +612,45 @@ def restart_faces(connection: Connection, stores: Iterable[StoreId], *, ahead: i
 
 def _follow_face_consent(connection: Connection, held: Member, now: datetime) -> None:
     """Rosters, templates and those that wait are as the history now has it; `held` is the member as before."""
-    consent = face_consent(consents_of(connection, held.tenant, held.id))
-    if consent.text_version != held.face_text:
+    records = consents_of(connection, held.tenant, held.id)
+    consent, words_changed = face_consent(records), _follow_store_words(connection, held, records)
+    if consent.text_version != held.face_text or words_changed:
         connection.execute(_row(held.tenant, held.id).values(face_text=consent.text_version))
         _renumber_rosters(connection, held.id)
     keys = _lock_heads(connection, _face_stores(connection, [held.id]))
     for store, key in keys.items():
         kept = _read_held(connection, store, held.id)
-        if kept.enrolment is not None and not _stands(kept.enrolment, consent):
+        if kept.enrolment is not None and not _stands(kept.enrolment, records):
             _forget(connection, kept.enrolment, kept, now)
+        elif words_changed:
+            _tell_anew(connection, store, held.id)
         waiting = connection.execute(select(template_waiting).where(_w.store == store, _w.member == held.id)).all()
         for row in waiting:
-            _take_in(connection, _read_enrolment(row), consent, key, now)
+            _take_in(connection, _read_waiting(row), records, key, now)
 
 
-def _stands(one: Enrolment, consent: FaceConsent) -> bool:
-    """True when a consent is in force that was not withdrawn since the face was learnt."""
+def _follow_store_words(connection: Connection, held: Member, records: Sequence[ConsentRecord]) -> bool:
+    """What is in force for single stores is as the history has it; True when it was another before."""
+    said = {(held.id, store): store_word(records, store) for store in named_stores(records)}
+    in_force = {key: word for key, word in said.items() if word is not StoreWord.NOTHING}
+    if store_words(connection, [held.id]) == in_force:
+        return False
+    connection.execute(delete(face_store).where(face_store.c.member == held.id))
+    rows = [(held.id, store, held.tenant, int(word is StoreWord.ALLOWED), 1) for (_, store), word in in_force.items()]
+    _save_store_words.run(connection, rows)
+    return True
+
+
+def _tell_anew(connection: Connection, store: StoreId, id: MemberId) -> None:
+    """The store's kiosks are given the template they have once more, and with it what is wanted of them now."""
+    mine = (_t.member == id) & (_t.store == store) & (_t.removed == 0) & _t.given_by.is_(None)
+    if connection.execute(select(_t.version).where(mine)).first() is not None:
+        connection.execute(update(sealed_template).where(mine).values(version=_next_template(connection, store)))
+
+
+def _stands(one: Enrolment, records: Sequence[ConsentRecord]) -> bool:
+    """True when a consent is in force at its store that was not withdrawn since the face was learnt."""
+    consent = face_consent_at(records, one.store, given=one.given_by is not None)
     is_later = consent.withdrawn_at is None or one.enrolled_at > consent.withdrawn_at
     return consent.text_version is not None and is_later
 
@@ -615,13 +673,13 @@ def _read_held(connection: Connection, store: StoreId, id: MemberId) -> _Held:
         return _Held(state=HeldTemplate.REMOVED)
     return _Held(
         state=HeldTemplate.KEPT,
-        enrolment=_read_enrolment(row),
+        enrolment=replace(_read_waiting(row), given_by=None if row.given_by is None else StoreId(row.given_by)),
         since_version=row.since_version,
         recorded_at=row.recorded_at,
     )
 
 
-def _read_enrolment(row: Row[Any]) -> Enrolment:  # Any: a row of sealed_template or of template_waiting
+def _read_waiting(row: Row[Any]) -> Enrolment:  # Any: a row of template_waiting, or of sealed_template, which has more
     return Enrolment(
         tenant=TenantId(row.tenant),
         store=StoreId(row.store),
@@ -637,9 +695,14 @@ def _read_enrolment(row: Row[Any]) -> Enrolment:  # Any: a row of sealed_templat
     )
 
 
-def _take_in(connection: Connection, one: Enrolment, consent: FaceConsent, key: bytes | None, now: datetime) -> None:
+def _take_in(
+    connection: Connection, one: Enrolment, records: Sequence[ConsentRecord], key: bytes | None, now: datetime
+) -> None:
     """The template goes where it belongs; the store's head is locked."""
     held = _read_held(connection, one.store, one.member)
+    if one.resealed and held.enrolment is not None:  # the same face: it came from where it came from
+        one = replace(one, given_by=held.enrolment.given_by)
+    consent = face_consent_at(records, one.store, given=one.given_by is not None)
     fate = template_fate(one, consent, key=key, holds=held.state, held=held.enrolment)
     if fate is TemplateFate.WAIT:
         _let_wait(connection, one, now)
@@ -658,10 +721,23 @@ def _take_in(connection: Connection, one: Enrolment, consent: FaceConsent, key: 
             assert_never(fate)
 
 
+def _take_given(
+    connection: Connection, one: Enrolment, records: Sequence[ConsentRecord], key: bytes | None, now: datetime
+) -> None:
+    """What another store gave is kept, if it may be; both stores' heads are locked."""
+    assert one.given_by is not None
+    source, held = _read_held(connection, one.given_by, one.member), _read_held(connection, one.store, one.member)
+    is_learnt_there = source.enrolment is not None and source.enrolment.given_by is None
+    consent = face_consent_at(records, one.store, given=True)
+    if is_learnt_there and may_be_given(one, consent, key=key, held=held.enrolment):
+        _keep(connection, one, held, now)
+        _tell_anew(connection, one.given_by, one.member)
+
+
 def _let_wait(connection: Connection, one: Enrolment, now: datetime) -> None:
     same = (_w.store == one.store) & (_w.member == one.member) & (_w.key == one.key)
     row = connection.execute(select(template_waiting).where(same)).one_or_none()
-    if row is not None and _read_enrolment(row).rank >= one.rank:
+    if row is not None and _read_waiting(row).rank >= one.rank:
         return
     place = (one.member, one.store, one.key, one.tenant, one.embedder, one.sealed, one.text_version)
     made = (one.device, one.frames, int(one.resealed), to_microseconds(one.enrolled_at), to_microseconds(now))
@@ -674,18 +750,20 @@ def _keep(connection: Connection, one: Enrolment, held: _Held, now: datetime) ->
     place = (one.member, one.store, one.tenant, version, since, 0)
     template = (one.key, one.embedder, one.sealed, one.text_version)
     made = (one.device, one.frames, int(one.resealed), to_microseconds(one.enrolled_at), to_microseconds(now))
-    _save_template.run(connection, [place + template + made])
+    _save_template.run(connection, [place + template + made + (one.given_by,)])
+    here = (face_store.c.member == one.member) & (face_store.c.store == one.store)
+    connection.execute(update(face_store).where(here).values(waits=0))
 
 
 def _forget(connection: Connection, one: Enrolment, held: _Held, now: datetime) -> None:
     """Nothing is left of the member's template at the store but the word that it must go, and who owes a proof.
 
-    That is every kiosk that was told of it and the one that made it.
+    That is every kiosk that was told of it and the one of the store that made it.
     """
     version = _next_template(connection, one.store)
     nothing = (None,) * 8
     place = (one.member, one.store, one.tenant, version, version, 1)
-    _save_template.run(connection, [place + nothing + (to_microseconds(now),)])
+    _save_template.run(connection, [place + nothing + (to_microseconds(now), None)])
     readers = connection.execute(select(template_reader).where(_r.store == one.store)).all()
     told = {
         reader.device: reader.told_at
@@ -693,7 +771,9 @@ def _forget(connection: Connection, one: Enrolment, held: _Held, now: datetime) 
         if held.state is HeldTemplate.KEPT and reader.version >= held.since_version
     }
     stored_at = held.recorded_at or now
-    owing = {one.device: stored_at} | {device: max(told_at or stored_at, stored_at) for device, told_at in told.items()}
+    makers = () if one.is_unopened else (one.device,)
+    owing = dict.fromkeys(makers, stored_at)
+    owing |= {device: max(told_at or stored_at, stored_at) for device, told_at in told.items()}
     rows = [
         (
             one.tenant,

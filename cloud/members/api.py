@@ -20,7 +20,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
-from cloud.catalogue.queries import programme_by_id, store_by_id
+from cloud.catalogue.queries import policy_in_force, programme_by_id, store_by_id, stores_of_programme
 from cloud.catalogue.rules import Programme, Store
 from cloud.errors import ProblemError, ProblemKind
 from cloud.kit.auth import Gate, Principal, Scope
@@ -42,11 +42,13 @@ from cloud.members.actions import (
     leave,
     print_card,
     set_biometric,
+    set_biometric_at,
     set_level,
     set_marketing,
     set_profile,
 )
 from cloud.members.queries import (
+    KeptTemplate,
     card_in_hand,
     cards_of,
     consents_of,
@@ -56,6 +58,7 @@ from cloud.members.queries import (
     member_of_bearer,
     members_after,
     phones_of,
+    store_words,
     templates_of,
 )
 from cloud.members.rules import (
@@ -71,6 +74,7 @@ from cloud.members.rules import (
     Member,
     MemberGone,
     PhoneRefusal,
+    StoreWord,
     day_number,
     deleted_at,
     nickname_fault,
@@ -92,6 +96,7 @@ from cloud.members.schemas import (
     MeView,
     NewMember,
     NewPhone,
+    OtherStoreView,
     PhoneView,
     PrintedCardView,
     ProfileChange,
@@ -114,6 +119,9 @@ PHONE_REFUSED: Final = ProblemKind(
 )
 CARDS_USED_UP: Final = ProblemKind(name="cards-used-up", status=409, title="The member can have no further card")
 
+FACE_UNKNOWN: Final = ProblemKind(name="face-unknown", status=409, title="No other store knows the member's face")
+
+STORES_SHOWN_MAX: Final = 100  # of a programme: more than one person reads through
 SECRET: Final = re.compile(r"dsm_[A-Za-z0-9_-]{43}")
 CARD_BORDER = 4  # modules of quiet zone, which belong to the code
 CARD_MM = 45  # the least printed size with its quiet zone: version 8 has 49 modules, 57 with it
@@ -261,15 +269,22 @@ def _add_consents(routes: APIRouter, services: Services, own: OwnDoor) -> None:
     def get_consents(me: Annotated[Session, reader]) -> tuple[ConsentView, ...]:
         """Every consent that was given or withdrawn, oldest first."""
         with reading(services.engine) as connection:
-            return tuple(map(ConsentView.of, consents_of(connection, me.tenant, me.member)))
+            lines = consents_of(connection, me.tenant, me.member)
+            return tuple(_consent_view(connection, line) for line in lines)
 
-    @routes.post("/members/me/consents", status_code=201, response_model=ConsentView, responses=document(TEXT_OUTDATED))
+    @routes.post(
+        "/members/me/consents",
+        status_code=201,
+        response_model=ConsentView,
+        responses=document(TEXT_OUTDATED, FACE_UNKNOWN, NOT_FOUND),
+    )
     def post_consent(
         body: ConsentChange, me: Annotated[Session, reader], once: Annotated[WriteRequest, writer]
     ) -> Response:
         """Gives or withdraws a consent; the answer is the receipt. Withdrawing `programme` is leaving.
 
-        The biometric consent is withdrawn under whatever text: a page that was kept too long stands in nobody's way.
+        The biometric consent is withdrawn under whatever text: a page that was kept too long stands in nobody's way. It
+        can name a store, once the face is known at another.
         """
         words = body.words(body.language)
         is_face = body.purpose == "biometric"
@@ -277,24 +292,30 @@ def _add_consents(routes: APIRouter, services: Services, own: OwnDoor) -> None:
             words = _current(words, BIOMETRIC_TEXT_VERSION if is_face else CONSENT_TEXT_VERSION)
         if body.purpose == "programme" and body.given:
             raise ProblemError(INVALID_REQUEST, "a member has given this; the level is changed with PATCH")
+        if body.store is not None and not is_face:
+            raise ProblemError(INVALID_REQUEST, "only the biometric consent names a store")
 
         def write(connection: Connection) -> ConsentView:
             match body.purpose:
                 case "marketing":
                     set_marketing(connection, me.tenant, me.member, given=body.given, words=words, now=once.at)
+                case "biometric" if body.store is not None:
+                    at = _nameable(connection, me, StoreId(body.store), given=body.given)
+                    set_biometric_at(connection, me.tenant, me.member, at, given=body.given, words=words, now=once.at)
                 case "biometric":
                     set_biometric(connection, me.tenant, me.member, given=body.given, words=words, now=once.at)
                 case "programme":
                     leave(connection, me.tenant, me.member, words=words, now=once.at)
                 case _:
                     assert_never(body.purpose)
-            return ConsentView.of(_receipt(consents_of(connection, me.tenant, me.member), Purpose(body.purpose)))
+            receipt = _receipt(consents_of(connection, me.tenant, me.member), Purpose(body.purpose))
+            return _consent_view(connection, receipt)
 
         return _answer(services, once, write, status=201)
 
     @routes.get("/members/me/face")
     def get_face(me: Annotated[Session, reader]) -> FaceView:
-        """Where one's face is known, and which kiosks have proved that they deleted it after a withdrawal."""
+        """Where one's face is known, where else it may be, and which kiosks have proved that they deleted it."""
         with reading(services.engine) as connection:
             return _face(connection, me)
 
@@ -472,14 +493,49 @@ def _receipt(lines: Sequence[ConsentRecord], purpose: Purpose) -> ConsentRecord:
     return [line for line in lines if line.purpose is purpose][-1]
 
 
+def _consent_view(connection: Connection, line: ConsentRecord) -> ConsentView:
+    return ConsentView.of(line, None if line.store is None else _store_name(connection, line.store))
+
+
+def _nameable(connection: Connection, me: Session, store: StoreId, *, given: bool) -> StoreId:
+    """The store, when the member may name it. Raises: ProblemError.
+
+    Given only under the consent to be recognised at all, and when another store knows the face; withdrawn always.
+    """
+    place, member = store_by_id(connection, store), _present(connection, me)
+    if place is None or place.programme != member.programme:
+        raise ProblemError(NOT_FOUND)
+    learnt = {kept.store for kept in templates_of(connection, me.tenant, me.member) if kept.given_by is None}
+    if given and (member.face_text != BIOMETRIC_TEXT_VERSION or not learnt - {store}):
+        raise ProblemError(FACE_UNKNOWN)
+    return store
+
+
+def _others(connection: Connection, me: Session, kept: Sequence[KeptTemplate]) -> tuple[OtherStoreView, ...]:
+    """Stores that recognise faces and at which the member's was not learnt, once it was learnt somewhere."""
+    learnt = {one.store for one in kept if one.given_by is None}
+    since = {one.store: one.enrolled_at for one in kept if one.is_opened}
+    words = store_words(connection, [me.member])
+    allowed = {store for (_, store), word in words.items() if word is StoreWord.ALLOWED}
+    stores = stores_of_programme(connection, _present(connection, me).programme, STORES_SHOWN_MAX)
+    return tuple(
+        OtherStoreView(store=one.id, store_name=one.name, allowed=one.id in allowed, since=since.get(one.id))
+        for one in stores
+        if one.id not in learnt and (one.id in allowed or (learnt and _looks_for_faces(connection, one.id)))
+    )
+
+
+def _looks_for_faces(connection: Connection, store: StoreId) -> bool:
+    policy = policy_in_force(connection, store)
+    return policy is not None and policy.faces
+
+
 def _face(connection: Connection, me: Session) -> FaceView:
-    proofs = face_proofs_of(connection, me.tenant, me.member)
+    proofs, kept = face_proofs_of(connection, me.tenant, me.member), templates_of(connection, me.tenant, me.member)
     return FaceView(
         consent=_present(connection, me).face_text,
-        stores=tuple(
-            KnownFaceView.of(kept, _store_name(connection, kept.store))
-            for kept in templates_of(connection, me.tenant, me.member)
-        ),
+        stores=tuple(KnownFaceView.of(one, _store_name(connection, one.store)) for one in kept if one.is_opened),
+        others=_others(connection, me, kept),
         deletions=tuple(
             FaceDeletionView.of(one, _store_name(connection, one.store), deleted_at(one, proofs))
             for one in face_deletions_of(connection, me.tenant, me.member)

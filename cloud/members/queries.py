@@ -25,12 +25,14 @@ from cloud.members.rules import (
     Origin,
     Phone,
     RecordedProof,
+    StoreWord,
     cut_feed,
 )
 from cloud.members.tables import (
     deny_head,
     face_deletion,
     face_forgotten,
+    face_store,
     member,
     member_bearer,
     member_card,
@@ -42,7 +44,7 @@ from cloud.members.tables import (
     template_head,
     template_reader,
 )
-from shared.answers import DenyEntry, RosterEntry, TemplateEntry
+from shared.answers import DenyEntry, RosterEntry, TemplateEntry, TemplateWanted
 from shared.biometrics import Forgetting, SealedTemplate
 from shared.business_day import milliseconds
 from shared.consent import DataLevel, Purpose
@@ -152,6 +154,7 @@ def read_consent(row: Row[Any]) -> ConsentRecord:  # Any: a row of the table's o
         recorded_at=row.recorded_at,
         said_at=row.said_at or row.recorded_at,
         origin=None if row.device is None else Origin(device=DeviceId(row.device), epoch=row.epoch, seq=row.seq),
+        store=None if row.store is None else StoreId(row.store),
     )
 
 
@@ -193,11 +196,17 @@ def template_page(connection: Connection, store: StoreId, base: int, limit: int)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptTemplate:
-    """That there is a sealed template of a member at a store, and since when."""
+    """That there is a sealed template of a member at a store, and since when.
+
+    `given_by` is the store at which the face was learnt, None when that is the same. `is_opened` once a kiosk of the
+    store itself has it open, be it learnt there or given.
+    """
 
     store: StoreId
     device: DeviceId
     enrolled_at: datetime
+    given_by: StoreId | None
+    is_opened: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,10 +222,51 @@ def templates_of(connection: Connection, tenant: TenantId, id: MemberId) -> tupl
     """Where the member's face is known, by store."""
     c = sealed_template.c
     mine = (c.tenant == tenant) & (c.member == id) & (c.removed == 0)
-    rows = connection.execute(select(c.store, c.device, c.enrolled_at).where(mine).order_by(c.store))
+    columns = (c.store, c.device, c.enrolled_at, c.given_by, c.resealed)
+    rows = connection.execute(select(*columns).where(mine).order_by(c.store))
     return tuple(
-        KeptTemplate(store=StoreId(row.store), device=DeviceId(row.device), enrolled_at=row.enrolled_at) for row in rows
+        KeptTemplate(
+            store=StoreId(row.store),
+            device=DeviceId(row.device),
+            enrolled_at=row.enrolled_at,
+            given_by=None if row.given_by is None else StoreId(row.given_by),
+            is_opened=row.given_by is None or bool(row.resealed),
+        )
+        for row in rows
     )
+
+
+def store_words(connection: Connection, ids: Collection[MemberId]) -> Mapping[tuple[MemberId, StoreId], StoreWord]:
+    """What these members said of single stores, where it is in force."""
+    c = face_store.c
+    rows = connection.execute(select(c.member, c.store, c.allowed).where(c.member.in_(ids)))
+    words = {False: StoreWord.BARRED, True: StoreWord.ALLOWED}
+    return {(MemberId(row.member), StoreId(row.store)): words[bool(row.allowed)] for row in rows}
+
+
+def wanted_templates(connection: Connection, store: StoreId, limit: int) -> tuple[TemplateWanted, ...]:
+    """Templates of faces that were learnt at the store, for others that their members name and that have none yet.
+
+    One that another store gave and that is sealed to an older secret than that store's is as good as none. The first of
+    every store come first: what cannot be given, because two stores were not introduced, hides no other store's.
+    """
+    f, own, theirs = face_store.c, sealed_template.alias("own"), sealed_template.alias("theirs")
+    head, other = template_head.alias("head"), template_head.alias("other")
+    is_held = (theirs.c.member == f.member) & (theirs.c.store == f.store) & (theirs.c.removed == 0)
+    place = func.row_number().over(partition_by=f.store, order_by=f.member).label("place")
+    query = (
+        select(f.member, f.store, other.c.key, place)
+        .join(own, (own.c.member == f.member) & (own.c.store == store))
+        .join(head, (head.c.store == own.c.store) & (head.c.key == own.c.key))
+        .join(other, other.c.store == f.store)
+        .outerjoin(theirs, is_held)
+        .where(f.waits == 1, f.allowed == 1, f.store != store, own.c.removed == 0, own.c.given_by.is_(None))
+        .where(other.c.key.is_not(None))
+        .where(theirs.c.member.is_(None) | (theirs.c.given_by.is_not(None) & (theirs.c.key != other.c.key)))
+        .order_by(place, f.store)
+        .limit(limit)
+    )
+    return tuple(TemplateWanted(member=row.member, store=row.store, key=row.key) for row in connection.execute(query))
 
 
 def face_deletions_of(connection: Connection, tenant: TenantId, id: MemberId) -> tuple[FaceDeletion, ...]:
@@ -341,6 +391,7 @@ def _roster_entries(
     assert unit is not None, "a store belongs to a programme"
     ids = [MemberId(row.member) for row in rows if not row.removed and row.seen_at >= now - ROSTER_AGE_MAX]
     facts = {id: known for id, known in member_facts(connection, place.tenant, ids).items() if not known.erased}
+    barred = {id for (id, at), word in store_words(connection, ids).items() if at == store and word is StoreWord.BARRED}
     accounts = {id: member_account(place.tenant, id, unit) for id in facts}
     balances = balances_of(connection, list(accounts.values()))
     entries = []
@@ -357,7 +408,7 @@ def _roster_entries(
                 language=known.language.value,
                 balance=0 if balance is None else balance.amount,
                 balance_ms=milliseconds(now),
-                face_text=known.face_text,
+                face_text=None if known.id in barred else known.face_text,
             )
         )
     return entries

@@ -169,6 +169,7 @@ class ConsentRecord:
     """One line of a member's consent history; it is never changed, a later line replaces it.
 
     `said_at` is earlier than `recorded_at` when a kiosk that was offline heard it; `origin` is that kiosk's envelope.
+    `store` is the one that a biometric consent is about, None when it is about all of them.
     """
 
     number: int
@@ -179,6 +180,7 @@ class ConsentRecord:
     recorded_at: datetime
     said_at: datetime
     origin: "Origin | None" = None
+    store: StoreId | None = None
 
 
 # -- faces -------------------------------------------------------------------------------------------------------
@@ -209,7 +211,8 @@ class SpokenConsent:
 class Enrolment:
     """A sealed template as a kiosk sent it, made under the consent to `text_version`.
 
-    `key` names the secret it is sealed to. `resealed` when the face was not seen again.
+    `key` names the secret it is sealed to. `resealed` when the face was not seen again. `given_by` is the store at
+    which it was learnt when it was not `store`; then `device` is that store's until one of `store` has resealed it.
     """
 
     tenant: TenantId
@@ -223,11 +226,20 @@ class Enrolment:
     frames: int
     resealed: bool
     enrolled_at: datetime
+    given_by: StoreId | None = None
 
     @property
-    def rank(self) -> tuple[bool, datetime]:
-        """Which of two under one key counts: a face that was seen before one that was not, then the later."""
-        return not self.resealed, self.enrolled_at
+    def is_unopened(self) -> bool:
+        """True while none of the store's own kiosks has opened what another store gave."""
+        return self.given_by is not None and not self.resealed
+
+    @property
+    def rank(self) -> tuple[int, datetime]:
+        """Which of two under one key counts: a face that was seen here before one that was not, before one that nobody
+        opened here yet; then the later.
+        """
+        kind = 0 if self.is_unopened else 1 if self.resealed else 2
+        return kind, self.enrolled_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,15 +283,83 @@ class TemplateFate(StrEnum):
 
 
 def face_consent(records: Sequence[ConsentRecord]) -> FaceConsent:
-    """What is in force: what was said last, wherever it was said, and on a tie the withdrawal."""
-    said = [record for record in records if record.purpose is Purpose.BIOMETRIC]
+    """What is in force: what was said last, wherever it was said, and on a tie the withdrawal.
+
+    What was said of single stores is another matter: `face_consent_at`.
+    """
+    said = _said_of(records, None)
     if not said:
         return FaceConsent()
-    last = max(said, key=lambda record: (record.said_at, not record.given, record.number))
-    withdrawn = [record.said_at for record in said if not record.given]
-    return FaceConsent(
-        text_version=last.words.text_version if last.given else None, withdrawn_at=max(withdrawn, default=None)
-    )
+    last = _last(said)
+    return FaceConsent(text_version=last.words.text_version if last.given else None, withdrawn_at=_withdrawn_at(said))
+
+
+class StoreWord(StrEnum):
+    """What a member said of a single store.
+
+    NOTHING: what is in force for all stores is in force there. ALLOWED: a face that is known elsewhere may be given to
+    it. BARRED: it may not know the face, however it came by it.
+    """
+
+    NOTHING = "nothing"
+    ALLOWED = "allowed"
+    BARRED = "barred"
+
+
+def store_word(records: Sequence[ConsentRecord], store: StoreId) -> StoreWord:
+    """What was said last of the store, as far as what was said of all stores since has not ended it.
+
+    Whoever withdraws everywhere has withdrawn there as well, for good; whoever consents anew has lifted a bar.
+    """
+    named, everywhere = _said_of(records, store), _said_of(records, None)
+    if not named:
+        return StoreWord.NOTHING
+    last = _last(named)
+    if not last.given:
+        is_lifted = any(record.given and record.said_at > last.said_at for record in everywhere)
+        return StoreWord.NOTHING if is_lifted else StoreWord.BARRED
+    consent = face_consent(records)
+    is_over = consent.withdrawn_at is not None and last.said_at <= consent.withdrawn_at
+    return StoreWord.NOTHING if consent.text_version is None or is_over else StoreWord.ALLOWED
+
+
+def face_consent_at(records: Sequence[ConsentRecord], store: StoreId, *, given: bool) -> FaceConsent:
+    """What is in force at the store for a face that was learnt there, or that another store has `given` it."""
+    consent, word, named = face_consent(records), store_word(records, store), _said_of(records, store)
+    withdrawn = [at for at in (consent.withdrawn_at, _withdrawn_at(named)) if at is not None]
+    if given:
+        text_version = _last(named).words.text_version if word is StoreWord.ALLOWED else None
+    else:
+        text_version = None if word is StoreWord.BARRED else consent.text_version
+    return FaceConsent(text_version=text_version, withdrawn_at=max(withdrawn, default=None))
+
+
+def named_stores(records: Sequence[ConsentRecord]) -> tuple[StoreId, ...]:
+    """The stores of which anything was said by name, each once."""
+    return tuple(sorted({record.store for record in records if record.store is not None}))
+
+
+def may_be_given(one: Enrolment, consent: FaceConsent, *, key: bytes | None, held: Enrolment | None) -> bool:
+    """Whether a template that another store gave is taken for a store whose secret is `key` and that holds `held`.
+
+    Unlike one of the store's own it never waits: a kiosk is asked for it only once everything is there.
+    """
+    is_stale = consent.withdrawn_at is not None and one.enrolled_at <= consent.withdrawn_at
+    if is_stale or consent.text_version != one.text_version or one.key != key:
+        return False
+    return held is None or (held.given_by is not None and held.key != key)
+
+
+def _said_of(records: Sequence[ConsentRecord], store: StoreId | None) -> list[ConsentRecord]:
+    return [record for record in records if record.purpose is Purpose.BIOMETRIC and record.store == store]
+
+
+def _last(said: Sequence[ConsentRecord]) -> ConsentRecord:
+    return max(said, key=lambda record: (record.said_at, not record.given, record.number))
+
+
+def _withdrawn_at(said: Sequence[ConsentRecord]) -> datetime | None:
+    return max((record.said_at for record in said if not record.given), default=None)
 
 
 def template_fate(

@@ -77,12 +77,14 @@ class ConsentChange(_Words):
     """A consent given or withdrawn. Withdrawing `programme` is leaving: name and credentials are gone at once.
 
     `biometric` stands alone and has a text of its own, of `biometric_text_version`; withdrawn, every kiosk must delete
-    what it knows of the face and prove that.
+    what it knows of the face and prove that. With `store` it is about that one only: given, the store's kiosks may know
+    a face that was learnt at another; withdrawn, they must delete it, and other stores keep what they have.
     """
 
     purpose: Literal["programme", "marketing", "biometric"]
     given: bool
     language: LanguageText
+    store: Slug | None = None
 
 
 class NewPhone(_Body):
@@ -210,7 +212,7 @@ class MemberDetail(MemberView):
 
 
 class KnownFaceView(BaseModel):
-    """A store whose kiosks can be given the member's sealed template, and since when."""
+    """A store whose kiosks know the member's face, and since when."""
 
     store: str
     store_name: str
@@ -220,6 +222,18 @@ class KnownFaceView(BaseModel):
     def of(cls, kept: KeptTemplate, store_name: str) -> Self:
         """The store for the member."""
         return cls(store=kept.store, store_name=store_name, since=kept.enrolled_at)
+
+
+class OtherStoreView(BaseModel):
+    """A store of the programme at which the face was not learnt, and whether the member allows it to know the face.
+
+    `since` when its kiosks know it, None while they do not: the way there leads over a kiosk of each store.
+    """
+
+    store: str
+    store_name: str
+    allowed: bool
+    since: datetime | None
 
 
 class FaceDeletionView(BaseModel):
@@ -253,18 +267,21 @@ class FaceView(BaseModel):
     """What is known of the member's face, where, and what became of it where it was withdrawn.
 
     `consent` is the version of the text in force, None without a consent; `text_version` the one to agree to today.
+    `others` are the stores that the member can allow to know a face that is known elsewhere, or has allowed.
     """
 
     consent: int | None
     text_version: int = BIOMETRIC_TEXT_VERSION
     stores: tuple[KnownFaceView, ...]
     deletions: tuple[FaceDeletionView, ...]
+    others: tuple[OtherStoreView, ...] = ()
 
 
 class ConsentView(BaseModel):
     """One line of the consent history: the member's receipt.
 
-    `said_at` is when it was said; a kiosk that was offline tells of it later, in the envelope that it names.
+    `said_at` is when it was said; a kiosk that was offline tells of it later, in the envelope that it names. `store` is
+    the one that a biometric consent is about, None when it is about all of them.
     """
 
     number: int
@@ -278,10 +295,12 @@ class ConsentView(BaseModel):
     said_at: datetime
     kiosk: str | None
     envelope: str | None
+    store: str | None = None
+    store_name: str | None = None
 
     @classmethod
-    def of(cls, record: ConsentRecord) -> Self:
-        """The line as recorded."""
+    def of(cls, record: ConsentRecord, store_name: str | None) -> Self:
+        """The line as recorded, with the name of the store that it is about."""
         return cls(
             number=record.number,
             purpose=record.purpose.value,
@@ -294,6 +313,8 @@ class ConsentView(BaseModel):
             said_at=record.said_at,
             kiosk=None if record.origin is None else record.origin.device,
             envelope=None if record.origin is None else f"{record.origin.epoch}/{record.origin.seq}",
+            store=record.store,
+            store_name=store_name,
         )
 
 

@@ -91,6 +91,7 @@ member_consent = define_table(
     Column("device", TEXT, nullable=True),
     Column("epoch", INT64, nullable=True),
     Column("seq", INT64, nullable=True),
+    Column("store", TEXT, nullable=True),  # the one store that a biometric consent is about, NULL for all of them
     ForeignKeyConstraint(["tenant", "member"], ["member.tenant", "member.id"]),
     with_rowid=False,
 )
@@ -143,6 +144,8 @@ sealed_template = define_table(
     Column("resealed", INT64, nullable=True),
     Column("enrolled_at", Instant, nullable=True),
     Column("recorded_at", Instant, nullable=False),
+    # The store at which the face was learnt when it was not this one: kept under a consent that names this one.
+    Column("given_by", TEXT, nullable=True),
     UniqueConstraint("store", "version"),
     CheckConstraint("(removed = 1) = (sealed IS NULL)", "removed"),
     with_rowid=False,
@@ -164,6 +167,21 @@ template_waiting = define_table(
     Column("enrolled_at", Instant, nullable=False),
     Column("recorded_at", Instant, nullable=False),
     Index(None, "store", "key"),
+    with_rowid=False,
+)
+
+# What the history says of single stores: with `allowed` a face that is known elsewhere may be given to the store,
+# without it the store may not know it at all. Stores of which nothing is said have no row. `waits` is 0 once the store
+# has a template under its present secret: what is asked for is looked for among the others only.
+face_store = define_table(
+    "face_store",
+    Column("member", BYTES, primary_key=True),
+    Column("store", TEXT, primary_key=True),
+    Column("tenant", TEXT, nullable=False),
+    Column("allowed", INT64, nullable=False),
+    Column("waits", INT64, nullable=False),
+    Index(None, "store"),
+    Index(None, "waits"),
     with_rowid=False,
 )
 

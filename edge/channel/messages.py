@@ -18,6 +18,13 @@ CODES_MAX = 8
 TEXT_LENGTH_MAX = 300
 
 
+class KnownGroup(msgspec.Struct, frozen=True):
+    """The group of another store that was introduced to this one: its store, and the name of its secret."""
+
+    store: str
+    key: bytes
+
+
 class VisionHello(msgspec.Struct, frozen=True, kw_only=True, tag="vision"):
     """`vision` is here, with what it holds for faces.
 
@@ -25,7 +32,7 @@ class VisionHello(msgspec.Struct, frozen=True, kw_only=True, tag="vision"):
     templates belong to, None before the first. `templates_version` and `templates_issued_ms` of the feed as applied,
     `templates` how many are held, among them those that no secret held here opens.
     `group` names the secret held, None when there is none; `kiosks` are those of its list. `sealing_public` is this
-    kiosk's sealing key.
+    kiosk's sealing key, `intake_public` its group's intake key, `partners` the groups that were introduced to it.
     """
 
     embedder: bytes | None = None
@@ -36,6 +43,8 @@ class VisionHello(msgspec.Struct, frozen=True, kw_only=True, tag="vision"):
     group: bytes | None = None
     kiosks: tuple[str, ...] = ()
     sealing_public: bytes | None = None
+    intake_public: bytes | None = None
+    partners: tuple[KnownGroup, ...] = ()
 
 
 class CodesSeen(msgspec.Struct, frozen=True, kw_only=True, tag="codes"):
@@ -123,6 +132,7 @@ class GroupChanged(msgspec.Struct, frozen=True, kw_only=True, tag="group"):
     """The secret held, its list of kiosks, and what the cloud must be told: wraps for kiosks, templates sealed anew.
 
     `previous` is the secret that `group` replaces for the whole store, None for a first one and for newcomers.
+    `intake_public` and `partners` as in VisionHello.
     """
 
     group: bytes
@@ -130,6 +140,8 @@ class GroupChanged(msgspec.Struct, frozen=True, kw_only=True, tag="group"):
     kiosks: tuple[str, ...]
     wraps: tuple[Wrap, ...]
     resealed: tuple[SealedTemplate, ...]
+    intake_public: bytes | None = None
+    partners: tuple[KnownGroup, ...] = ()
 
 
 class GroupUnchanged(msgspec.Struct, frozen=True, kw_only=True, tag="group="):
@@ -138,12 +150,36 @@ class GroupUnchanged(msgspec.Struct, frozen=True, kw_only=True, tag="group="):
     reason: str
 
 
+class TemplateGiven(msgspec.Struct, frozen=True, kw_only=True, tag="given"):
+    """The member's template, sealed for the store that was asked for; or none, and why."""
+
+    member: MemberId
+    store: str
+    template: SealedTemplate | None
+    reason: str | None
+
+
 class AdmissionAsked(msgspec.Struct, frozen=True, tag="admit?"):
     """A person at this kiosk's command line lets the next request to join the group count."""
 
 
 class JoinAsked(msgspec.Struct, frozen=True, tag="join?"):
     """A person at this kiosk's command line wants its request to join the group on the screen."""
+
+
+class IntroductionAsked(msgspec.Struct, frozen=True, tag="introduce?"):
+    """A person at this kiosk's command line wants its group's introduction on the screen. Answered by JoinTold."""
+
+
+class TrustAsked(msgspec.Struct, frozen=True, tag="trust?"):
+    """A person at this kiosk's command line lets the next introduction of another store count. Answered by
+    AdmissionTold."""
+
+
+class DistrustAsked(msgspec.Struct, frozen=True, kw_only=True, tag="distrust?"):
+    """A person at this kiosk's command line takes that store's introduction back. Answered by DistrustTold."""
+
+    store: str
 
 
 class EnrolAsked(msgspec.Struct, frozen=True, kw_only=True, tag="enrol?"):
@@ -220,16 +256,22 @@ class ScreenShown(msgspec.Struct, frozen=True, kw_only=True, tag="screen"):
 
 
 class AdmissionTold(msgspec.Struct, frozen=True, kw_only=True, tag="admit!"):
-    """For so long a request to join the group counts; 0 and a reason when this kiosk cannot admit."""
+    """For so long what was asked for counts when it is held to the camera; 0 and a reason when it cannot."""
 
     seconds: int
     reason: str | None
 
 
 class JoinTold(msgspec.Struct, frozen=True, kw_only=True, tag="join!"):
-    """For so long this kiosk shows its request; 0 and a reason when it has none to show."""
+    """For so long this kiosk shows what was asked for; 0 and a reason when it has none to show."""
 
     seconds: int
+    reason: str | None
+
+
+class DistrustTold(msgspec.Struct, frozen=True, kw_only=True, tag="distrust!"):
+    """The introduction is being taken back, or why not."""
+
     reason: str | None
 
 
@@ -344,12 +386,43 @@ class RecoveryTold(msgspec.Struct, frozen=True, kw_only=True):
     epoch_issued: bool
 
 
+class GroupIntroduced(msgspec.Struct, frozen=True, kw_only=True, tag="introduce"):
+    """Another store's group, as it was read from its own kiosk's screen. Answered by GroupChanged or GroupUnchanged."""
+
+    store: str
+    key: bytes
+    intake_public: bytes
+
+
+class GroupDistrusted(msgspec.Struct, frozen=True, kw_only=True, tag="distrust"):
+    """The introduction of that store's group is taken back. Answered by GroupChanged or GroupUnchanged."""
+
+    store: str
+
+
+class ShareWanted(msgspec.Struct, frozen=True, kw_only=True, tag="share"):
+    """Seal this member's template for the group of that store, whose secret `key` names. Answered by TemplateGiven."""
+
+    member: MemberId
+    store: str
+    key: bytes
+
+
+class PartnerTold(msgspec.Struct, frozen=True, kw_only=True):
+    """A store whose group was introduced here, and its secret's name in hex."""
+
+    store: str
+    group: str
+
+
 class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     """How the agent is; what `doorstep-edge status --json` prints.
 
     `faces` says whether faces are recognised and, if not, the first reason. `group` is the secret's name in hex.
     `recovery` says how this life of the database began, None when it is the device's first; `leftovers` counts
     envelopes of earlier lives that wait. `snapshots` counts copies, `snapshot_ms` is when the newest was made.
+    `shares_waiting` counts members whose consent names a store that is not among the `partners`, or has another secret
+    since.
     """
 
     device: str
@@ -379,6 +452,8 @@ class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     snapshots: int = 0
     snapshot_ms: int | None = None
     storage_full: bool = False
+    partners: tuple[PartnerTold, ...] = ()
+    shares_waiting: int = 0
 
 
 ToAgent = (
@@ -394,6 +469,7 @@ ToAgent = (
     | TemplatesKept
     | GroupChanged
     | GroupUnchanged
+    | TemplateGiven
     | LinkHello
     | LinkUp
     | LinkDown
@@ -403,6 +479,9 @@ ToAgent = (
     | StatusAsked
     | AdmissionAsked
     | JoinAsked
+    | IntroductionAsked
+    | TrustAsked
+    | DistrustAsked
     | EnrolAsked
 )
 ToVision = (
@@ -418,7 +497,19 @@ ToVision = (
     | KioskAdmitted
     | WrapTold
     | GroupRotated
+    | GroupIntroduced
+    | GroupDistrusted
+    | ShareWanted
 )
 FromAgent = (
-    LinkWelcome | Publish | HeardDone | ScreenShown | StatusTold | AdmissionTold | JoinTold | EnrolTold | ToVision
+    LinkWelcome
+    | Publish
+    | HeardDone
+    | ScreenShown
+    | StatusTold
+    | AdmissionTold
+    | JoinTold
+    | DistrustTold
+    | EnrolTold
+    | ToVision
 )

@@ -1,7 +1,7 @@
 """`doorstep-edge group`: the store's group of kiosks, whose secret opens the templates of its members.
 
-`status`, `join` and `admit` ask the running agent. `sheet` and `recover` work on this kiosk's own key files: they run
-as the device's user, and nobody who cannot read those files learns anything here.
+`sheet` and `recover` work on this kiosk's own key files: they run as the device's user, and nobody who cannot read
+those files learns anything here. Everything else asks the running agent.
 """
 
 import secrets
@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, assert_never
 import msgspec
 import typer
 
-from edge.channel.messages import AdmissionAsked, AdmissionTold, JoinAsked, JoinTold, StatusAsked, StatusTold
+from edge.channel.messages import (
+    AdmissionAsked,
+    AdmissionTold,
+    DistrustAsked,
+    DistrustTold,
+    IntroductionAsked,
+    JoinAsked,
+    JoinTold,
+    PartnerTold,
+    StatusAsked,
+    StatusTold,
+    TrustAsked,
+)
 from edge.cli.root import Home
 from edge.cli.status import ask
 from edge.errors import ChannelBroken, SettingsWrong
@@ -39,11 +51,16 @@ class Vault:
 
 
 class GroupState(msgspec.Struct, frozen=True, kw_only=True):
-    """What `group status --json` prints. `group` names the secret in hex, null when this kiosk holds none."""
+    """What `group status --json` prints. `group` names the secret in hex, null when this kiosk holds none.
+
+    `partners` are the stores that were introduced; `shares_waiting` as in StatusTold.
+    """
 
     group: str | None
     templates: int
     faces: str
+    partners: tuple[PartnerTold, ...]
+    shares_waiting: int
 
 
 def commands(socket_of: Callable[[Path | None], Path], vault_of: Callable[[Path | None], Vault]) -> typer.Typer:
@@ -57,7 +74,13 @@ def commands(socket_of: Callable[[Path | None], Path], vault_of: Callable[[Path 
     ) -> None:
         """Say which secret this kiosk holds and whether it recognises anybody. Exit code 1 when it holds none."""
         told = _ask(socket_of(home), StatusAsked(), StatusTold)
-        state = GroupState(group=told.group, templates=told.templates, faces=told.faces)
+        state = GroupState(
+            group=told.group,
+            templates=told.templates,
+            faces=told.faces,
+            partners=told.partners,
+            shares_waiting=told.shares_waiting,
+        )
         typer.echo(msgspec.json.encode(state) if as_json else _readable(state))
         if state.group is None:
             raise typer.Exit(1)
@@ -76,6 +99,38 @@ def commands(socket_of: Callable[[Path | None], Path], vault_of: Callable[[Path 
         told = _ask(socket_of(home), AdmissionAsked(), AdmissionTold)
         _end_with(told.reason)
         typer.echo(f"for {told.seconds} seconds a request held to the camera is taken; the screen says when it was")
+
+    @app.command()
+    def introduce(home: Home = None) -> None:
+        """Show this group's introduction on the screen, for a kiosk of another store to read."""
+        told = _ask(socket_of(home), IntroductionAsked(), JoinTold)
+        _end_with(told.reason)
+        typer.echo(
+            f"the screen shows the introduction for {told.seconds} seconds: take it to the other store as a picture"
+        )
+        typer.echo(
+            "run `doorstep-edge group trust` on a kiosk there and hold the picture to its camera; then the reverse"
+        )
+
+    @app.command()
+    def trust(home: Home = None) -> None:
+        """Let the next introduction of another store that is held to this kiosk's camera count."""
+        told = _ask(socket_of(home), TrustAsked(), AdmissionTold)
+        _end_with(told.reason)
+        typer.echo(
+            f"for {told.seconds} seconds an introduction held to the camera is taken; the screen says when it was"
+        )
+
+    @app.command()
+    def distrust(
+        store: Annotated[str, typer.Argument(help="The store, as `group status` names it.")], home: Home = None
+    ) -> None:
+        """Take the introduction of another store back: nothing is given to it any more, nothing of it is opened."""
+        told = _ask(socket_of(home), DistrustAsked(store=store), DistrustTold)
+        _end_with(told.reason)
+        typer.echo(
+            f"{store} is not known here any more; the other kiosks of this store hear of it when they are online"
+        )
 
     @app.command()
     def sheet(home: Home = None) -> None:
@@ -108,7 +163,11 @@ def _end_with(reason: str | None) -> None:
 
 def _readable(state: GroupState) -> str:
     held = "none" if state.group is None else state.group
-    return f"secret    {held}\ntemplates {state.templates}\nfaces     {state.faces}"
+    lines = [f"secret    {held}", f"templates {state.templates}", f"faces     {state.faces}"]
+    lines += [f"knows     {partner.store} ({partner.group})" for partner in state.partners]
+    if state.shares_waiting:
+        lines.append(f"waiting   {state.shares_waiting} members asked to be known at stores that were not introduced")
+    return "\n".join(lines)
 
 
 def _sheet(vault: Vault) -> str:

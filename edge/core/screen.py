@@ -14,7 +14,8 @@ class ScreenName(StrEnum):
     SHOW_CODE: the face alone does not settle it, the code will. CHOOSE: tap your nickname among these. TURN: turn your
     head to a side. CONSENT: the biometric text, to agree to or not. ENROL: how to stand while the face is learnt.
     ENROLLED: it was. NOT_ENROLLED: it was not, and why. FORGOTTEN: the face was deleted here. JOIN_GROUP: this kiosk's
-    request, as a code for a kiosk of the store's group. ADMITTED: a new kiosk's request was taken here.
+    request, as a code for a kiosk of the store's group. ADMITTED: a new kiosk's request was taken here. INTRODUCE: this
+    group's introduction, as a code for a kiosk of another store. INTRODUCED: another store's was taken here.
     """
 
     IDLE = "idle"
@@ -37,6 +38,8 @@ class ScreenName(StrEnum):
     FORGOTTEN = "forgotten"
     JOIN_GROUP = "join_group"
     ADMITTED = "admitted"
+    INTRODUCE = "introduce"
+    INTRODUCED = "introduced"
 
 
 class FaultName(StrEnum):
@@ -102,7 +105,7 @@ class Screen:
     COLLECTED, lets a test compare what was shown with what is stored. `offers` are what may be tapped, empty without a
     touch screen. `choices` masked nicknames (CHOOSE), picked by place. `side` where to turn (TURN). `hint`, `taken` of
     `wanted` frames (ENROL). `refusal` why not (NOT_ENROLLED). `text_version` of the words to agree to (CONSENT). `code`
-    the text of a QR code to show (JOIN_GROUP; on GREETING the member's receipt, while there is no line).
+    the text of a QR code to show (JOIN_GROUP, INTRODUCE; on GREETING the member's receipt, while there is no line).
     """
 
     name: ScreenName

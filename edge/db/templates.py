@@ -67,14 +67,20 @@ class TemplateDatabase(Database):
         count: int = self.connection.execute("SELECT count(*) FROM template").fetchone()[0]
         return count
 
-    def all_sealed(self, key: bytes, embedder: bytes | None = None) -> Iterator[SealedTemplate]:
-        """Every template under this key (and of this embedder), by member. Writing in between is safe."""
+    def all_sealed(
+        self, key: bytes, embedder: bytes | None = None, *, beginning: bytes = b""
+    ) -> Iterator[SealedTemplate]:
+        """Every template under this key (of this embedder, sealed in a form that begins so), by member.
+
+        Writing in between is safe.
+        """
         after = b""
         while True:
             rows = self.connection.execute(
                 "SELECT member, key, embedder, sealed FROM template"
-                " WHERE member > ? AND key = ? AND embedder = coalesce(?, embedder) ORDER BY member LIMIT ?",
-                (after, key, embedder, PAGE_ROWS),
+                " WHERE member > ? AND key = ? AND embedder = coalesce(?, embedder)"
+                " AND substr(sealed, 1, ?) = ? ORDER BY member LIMIT ?",
+                (after, key, embedder, len(beginning), beginning, PAGE_ROWS),
             ).fetchall()
             yield from map(_template, rows)
             if len(rows) < PAGE_ROWS:

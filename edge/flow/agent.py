@@ -12,6 +12,7 @@ from typing import assert_never
 from edge.channel.messages import (
     AdmissionTold,
     ChallengeEnded,
+    DistrustTold,
     EnrolEnded,
     EnrolHinted,
     FaceGone,
@@ -20,6 +21,7 @@ from edge.channel.messages import (
     GroupUnchanged,
     JoinTold,
     StatusTold,
+    TemplateGiven,
     TemplatesKept,
     VisionHello,
 )
@@ -39,8 +41,10 @@ from edge.flow.faces import Faces
 from edge.flow.group import WINDOW_S, Group
 from edge.flow.held import Held, review_terms
 from edge.flow.housekeeping import Housekeeping
+from edge.flow.introduce import Introductions
 from edge.flow.keep_time import TimeQuestion
 from edge.flow.learn import Learned
+from edge.flow.share import Sharing
 from edge.flow.templates import Templates
 from shared.answers import AllotmentIssued, Answer, EpochIssued, Page, Receipt, TemplatePage, TimeTold, open_answer
 from shared.business_day import ClockTrust
@@ -70,13 +74,23 @@ _SECONDS: dict[ScreenName, float] = {
     ScreenName.FORGOTTEN: 5,
     ScreenName.JOIN_GROUP: WINDOW_S,
     ScreenName.ADMITTED: 6,
+    ScreenName.INTRODUCE: WINDOW_S,
+    ScreenName.INTRODUCED: 6,
 }
 
 SECONDS_TO_PHOTOGRAPH = 12.0  # to take a telephone out
 SECONDS_TO_TAP = 8.0  # a greeting that offers something is there to be read, and to be reached for
 
 FaceWord = (
-    FaceSeen | FaceGone | ChallengeEnded | EnrolHinted | EnrolEnded | TemplatesKept | GroupChanged | GroupUnchanged
+    FaceSeen
+    | FaceGone
+    | ChallengeEnded
+    | EnrolHinted
+    | EnrolEnded
+    | TemplatesKept
+    | GroupChanged
+    | GroupUnchanged
+    | TemplateGiven
 )
 """What `vision` says of faces."""
 
@@ -113,6 +127,8 @@ class Agent:
         self._templates = Templates(entrance, self, self._held)
         self._enrolment = Enrolment(entrance, self, self._held, self._templates)
         self._group = Group(entrance, self, self._held, self._templates)
+        self._introductions = Introductions(entrance, self, self._held)
+        self._sharing = Sharing(entrance, self, self._held)
 
     @property
     def screen(self) -> Screen | None:
@@ -152,8 +168,9 @@ class Agent:
             return
         try:
             moment = self._entrance.now()
-            if not self._group.take_request(judge.texts, moment):
-                self._serve_codes(admit_codes(self._entrance, judge.texts, moment), at_ns)
+            if self._group.take_request(judge.texts, moment) or self._introductions.take(judge.texts, moment):
+                return
+            self._serve_codes(admit_codes(self._entrance, judge.texts, moment), at_ns)
         except StorageFull:
             self._storage_is_full()
 
@@ -255,6 +272,7 @@ class Agent:
         self._faces.vision_changed()
         self._enrolment.vision_changed()
         self._group.vision_changed()
+        self._sharing.vision_changed()
 
     def hear_vision(self, word: FaceWord) -> None:
         """`vision` says something of faces."""
@@ -278,9 +296,13 @@ class Agent:
             case TemplatesKept():
                 self._enrolment.forgotten(self._templates.kept(word))
             case GroupChanged():
-                self._group.changed(word, self._entrance.now())
+                moment = self._entrance.now()
+                self._introductions.changed(word, moment)
+                self._group.changed(word, moment)
             case GroupUnchanged():
                 self._group.unchanged(word)
+            case TemplateGiven():
+                self._sharing.given(word, self._entrance.now())
             case _:
                 assert_never(word)
 
@@ -291,6 +313,18 @@ class Agent:
     def ask_join(self) -> JoinTold:
         """A person at the command line wants this kiosk's request on the screen."""
         return self._group.show_request()
+
+    def ask_introduction(self) -> JoinTold:
+        """A person at the command line wants this group's introduction on the screen."""
+        return self._introductions.show()
+
+    def ask_trust(self) -> AdmissionTold:
+        """A person at the command line lets the next introduction of another store count."""
+        return self._introductions.open_window(self._entrance.now())
+
+    def ask_distrust(self, store: str) -> DistrustTold:
+        """A person at the command line takes that store's introduction back."""
+        return self._introductions.distrust(store)
 
     def ask_enrol(self, member: MemberId, tell: Tell) -> None:
         """A person at the command line wants this member's face learnt; `tell` hears how it goes."""
@@ -360,7 +394,10 @@ class Agent:
             case AllotmentIssued():
                 learn.learn_allotment(self._entrance, answer)
             case TemplatePage():
-                self._learned(answer, self._templates.hear(answer))
+                learned = self._templates.hear(answer)
+                if learned is Learned.TAKEN:
+                    self._sharing.hear(answer, self._entrance.now())
+                self._learned(answer, learned)
             case page:
                 self._learned(page, learn.learn_page(self._entrance, page))
 
@@ -468,6 +505,7 @@ class Agent:
                 self.wrote()
             self._group.tick(moment)
             self._templates.tick(moment)
+            self._sharing.tick(moment)
             self._house.tick(moment, is_quiet=self._screen is None)
         except StorageFull:
             self._storage_is_full()
@@ -510,6 +548,7 @@ class Agent:
             self._entrance,
             self._held,
             no_match_today=self._faces.strangers_today(self._entrance.now()),
+            shares_waiting=self._sharing.waiting,
             online=self._sync.online,
             camera_live=self._camera_live,
             decoder_restarts=self._decoder_restarts,

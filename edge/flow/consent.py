@@ -6,7 +6,7 @@ from edge.flow.entrance import Entrance, Moment
 from edge.flow.write import append_fact
 from shared.biometrics import Forgetting, SealedTemplate
 from shared.consent import BIOMETRIC_TEXT_VERSION, Purpose
-from shared.envelope import ConsentSaid, Fact, TemplateEnrolled
+from shared.envelope import ConsentSaid, Fact, TemplateEnrolled, TemplateShared
 from shared.ids import MemberId
 from shared.policy import Means, Policy
 
@@ -58,6 +58,24 @@ def append_template(
     )
     seq = _append(connection, entrance, fact, moment)
     faces.note_envelope(connection, knowledge.life(connection).epoch, seq, MemberId(template.member))
+
+
+def append_shared(entrance: Entrance, template: SealedTemplate, for_store: str, moment: Moment) -> None:
+    """The member's template was sealed for another store. Raises: StorageFull.
+
+    Noted like the store's own, so that its envelope is erased once it is settled, or when the member withdraws.
+    """
+    with entrance.database.transaction() as connection:
+        policy = _policy(connection)
+        fact = TemplateShared(
+            tenant=policy.tenant,
+            store=policy.store,
+            for_store=for_store,
+            template=template,
+            text_version=BIOMETRIC_TEXT_VERSION,
+        )
+        seq = _append(connection, entrance, fact, moment)
+        faces.note_envelope(connection, knowledge.life(connection).epoch, seq, MemberId(template.member))
 
 
 def _said(connection: Connection, member: MemberId, means: Means, language: str, *, given: bool) -> ConsentSaid:

@@ -30,7 +30,7 @@ from shared.ids import MemberId
 log = logging.getLogger(__name__)
 
 DIALOGS = frozenset({ScreenName.TURN, ScreenName.CHOOSE})
-BUSY = frozenset({ScreenName.CONSENT, ScreenName.ENROL, ScreenName.JOIN_GROUP})
+BUSY = frozenset({ScreenName.CONSENT, ScreenName.ENROL, ScreenName.JOIN_GROUP, ScreenName.INTRODUCE})
 """While somebody reads or learns here, whoever passes behind them is not served over their head."""
 GREETED = frozenset({ScreenName.GREETING, ScreenName.COLLECTED})
 

@@ -110,7 +110,13 @@ class Group:
         """The secret or its list of kiosks is another one now. Raises: StorageFull; it is written later then."""
         before = self._held.vision
         if before is not None:
-            self._held.vision = msgspec.structs.replace(before, group=change.group, kiosks=change.kiosks)
+            self._held.vision = msgspec.structs.replace(
+                before,
+                group=change.group,
+                kiosks=change.kiosks,
+                intake_public=change.intake_public,
+                partners=change.partners,
+            )
         self._changes.append(msgspec.structs.replace(change, wraps=change.wraps or self._first_wrap(change)))
         admits = moment.raw.monotonic_ns < self._admits_until_ns
         if before is not None and admits and len(change.kiosks) > len(before.kiosks):

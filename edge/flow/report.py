@@ -2,7 +2,7 @@
 
 import msgspec
 
-from edge.channel.messages import RecoveryTold, StatusTold
+from edge.channel.messages import PartnerTold, RecoveryTold, StatusTold
 from edge.core.screen import Status
 from edge.db import claims, knowledge, outbox
 from edge.db.database import Connection
@@ -58,6 +58,7 @@ def status(
     screen: str,
     no_match_today: int,
     storage_full: bool,
+    shares_waiting: int,
 ) -> StatusTold:
     """The answer to `doorstep-edge status`."""
     connection = entrance.database.connection
@@ -97,6 +98,10 @@ def status(
         snapshots=len(copies),
         snapshot_ms=copies[0].taken_ms if copies else None,
         storage_full=storage_full,
+        partners=()
+        if held.vision is None
+        else tuple(PartnerTold(store=one.store, group=one.key.hex()) for one in held.vision.partners),
+        shares_waiting=shares_waiting,
     )
 
 

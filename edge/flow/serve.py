@@ -12,12 +12,17 @@ from typing import assert_never
 
 from edge.channel.messages import (
     AdmissionAsked,
+    AdmissionTold,
     CameraSeen,
     CodesSeen,
+    DistrustAsked,
+    DistrustTold,
     EnrolAsked,
     Heard,
     HeardDone,
+    IntroductionAsked,
     JoinAsked,
+    JoinTold,
     LinkDown,
     LinkHello,
     LinkUp,
@@ -28,6 +33,7 @@ from edge.channel.messages import (
     ToAgent,
     Touched,
     ToVision,
+    TrustAsked,
     ViewClear,
     VisionHello,
     WebHello,
@@ -237,8 +243,10 @@ class AgentServer:
                 pass
             case LinkHello() | Heard() | LinkUp() | LinkDown():
                 self._handle_link(channel, message)
-            case StatusAsked() | AdmissionAsked() | JoinAsked() | EnrolAsked():
+            case StatusAsked() | EnrolAsked():
                 self._answer(channel, message)
+            case AdmissionAsked() | JoinAsked() | IntroductionAsked() | TrustAsked() | DistrustAsked():
+                channel.send(self._answer_about_groups(message))
             case _:
                 self._hear_vision(channel, message)
 
@@ -257,20 +265,32 @@ class AgentServer:
             case _:
                 assert_never(message)
 
-    def _answer(
-        self, channel: Channel[ToAgent], message: StatusAsked | AdmissionAsked | JoinAsked | EnrolAsked
-    ) -> None:
+    def _answer(self, channel: Channel[ToAgent], message: StatusAsked | EnrolAsked) -> None:
         """What a command line asks for."""
         match message:
             case StatusAsked():
                 channel.send(self._agent.status())
-            case AdmissionAsked():
-                channel.send(self._agent.ask_admission())
-            case JoinAsked():
-                channel.send(self._agent.ask_join())
             case EnrolAsked():
                 self._enrolments[channel] = channel.send
                 self._agent.ask_enrol(message.member, self._enrolments[channel])
+            case _:
+                assert_never(message)
+
+    def _answer_about_groups(
+        self, message: AdmissionAsked | JoinAsked | IntroductionAsked | TrustAsked | DistrustAsked
+    ) -> AdmissionTold | JoinTold | DistrustTold:
+        """What a command line asks for about this store's group, or another's."""
+        match message:
+            case AdmissionAsked():
+                return self._agent.ask_admission()
+            case JoinAsked():
+                return self._agent.ask_join()
+            case IntroductionAsked():
+                return self._agent.ask_introduction()
+            case TrustAsked():
+                return self._agent.ask_trust()
+            case DistrustAsked():
+                return self._agent.ask_distrust(message.store)
             case _:
                 assert_never(message)
 

@@ -11,8 +11,9 @@ import numpy as np
 from playwright.sync_api import Browser, Page
 
 from edge.core.group import GroupRequest, encode_request
+from edge.core.introduction import GroupIntroduction, encode_introduction
 from edge.core.screen import EnrolRefusal, FaultName, Offer, Screen, ScreenName, Side, StandHint, Status
-from shared.ids import DeviceId
+from shared.ids import DeviceId, StoreId
 from tests.support.chromium import chromium
 from tests.support.screen_agent import OFFLINE, ONLINE, KioskStand, kiosk_stand
 
@@ -20,6 +21,9 @@ PORTRAIT = (1080, 1920)
 LANDSCAPE = (1920, 1080)
 SMALL = (800, 480)
 NICKNAMES = ("M•••a", "G•••o", "A•••", "F•••a", "L•••o", "C•••e")
+INTRODUCTION = encode_introduction(
+    GroupIntroduction(store=StoreId("via-garibaldi-8"), key=bytes(range(8)), intake_public=bytes(range(32)))
+)
 REQUEST = encode_request(GroupRequest(device=DeviceId("kiosk2"), sealing_public=bytes(range(32))))
 RECEIPT = (Path(__file__).parents[1] / "wire/golden/receipt-member.txt").read_text(encoding="ascii")
 
@@ -84,6 +88,8 @@ def face_scenes(language: str, nicknames: tuple[str, ...] = NICKNAMES) -> tuple[
         Scene(name="forgotten", screen=Screen(name=ScreenName.FORGOTTEN, language=language)),
         Scene(name="join_group", screen=Screen(name=ScreenName.JOIN_GROUP, code=REQUEST)),
         Scene(name="admitted", screen=Screen(name=ScreenName.ADMITTED)),
+        Scene(name="introduce", screen=Screen(name=ScreenName.INTRODUCE, code=INTRODUCTION)),
+        Scene(name="introduced", screen=Screen(name=ScreenName.INTRODUCED)),
     )
 
 

@@ -184,6 +184,24 @@ READ: Mapping[tuple[str, str], str] = {
         "Il nuovo schermo è ammesso / Per il personale: si unisce appena entrambi sono in linea. / The new"
         " kiosk is admitted / For staff: it joins as soon as both kiosks are online."
     ),
+    ("introduce", "en"): (
+        "For another shop / For staff: take a picture of this code and hold it to a kiosk of the other shop."
+        " / Per un altro negozio / Per il personale: fotografa questo codice e mostralo a uno schermo"
+        " dell’altro negozio."
+    ),
+    ("introduce", "it"): (
+        "Per un altro negozio / Per il personale: fotografa questo codice e mostralo a uno schermo dell’altro"
+        " negozio. / For another shop / For staff: take a picture of this code and hold it to a kiosk of the"
+        " other shop."
+    ),
+    ("introduced", "en"): (
+        "The other shop is known here / For staff: show this shop’s code there as well. / Qui l’altro negozio è"
+        " noto / Per il personale: mostra anche là il codice di questo negozio."
+    ),
+    ("introduced", "it"): (
+        "Qui l’altro negozio è noto / Per il personale: mostra anche là il codice di questo negozio. / The other"
+        " shop is known here / For staff: show this shop’s code there as well."
+    ),
     ("fault", "en"): (
         "One moment, please / We will be right back. Your points are safe."
         " / Un momento, per favore / Torniamo subito. I tuoi punti sono al sicuro."

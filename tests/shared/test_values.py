@@ -18,6 +18,7 @@ from shared.ids import (
     format_member,
     parse_device,
     parse_member,
+    parse_store,
 )
 from shared.points import Money, Points, UnitsDiffer
 from shared.policy import FACE_FALSE_POSITIVES_PPM_MAX, policy_fault
@@ -57,6 +58,12 @@ def test_a_pseudonym_survives_being_written() -> None:
 @pytest.mark.parametrize("text", ["", "a" * 33, "a/b", "a+", "#", "A", "kiosk 1", "è"])
 def test_what_may_not_be_a_topic_level_is_no_device(text: str) -> None:
     assert parse_device(text) is None
+
+
+@pytest.mark.parametrize("text", ["", "-", "a-", "-a", "a--b", "A", "via roma", "è", "a" * 41])
+def test_what_the_catalogue_would_not_name_a_store_is_none(text: str) -> None:
+    assert parse_store(text) is None
+    assert parse_store("via-roma-7") == "via-roma-7"
 
 
 def test_points_add_up_within_their_unit_only() -> None:

@@ -161,13 +161,20 @@ class Shop:
         if self._api is not None:
             self._api.close()
 
+    def add_kiosk(self, store: str) -> ShopKiosk:
+        """One more kiosk, provisioned for that store of the catalogue."""
+        kiosk = self._provision_at(len(self.kiosks), store, free_port())
+        self.kiosks = (*self.kiosks, kiosk)
+        return kiosk
+
     def _provision(self, number: int) -> ShopKiosk:
+        return self._provision_at(number, self.catalogue.store, self._ports.screens[number])
+
+    def _provision_at(self, number: int, store: str, screen_port: int) -> ShopKiosk:
         name = f"kiosk-{number + 1}"
         home = self.folder / name
-        device = provision_kiosk(
-            self.children, self.api, home=home, cloud=self.cloud.address, store=self.catalogue.store
-        )
-        kiosk = ShopKiosk(name=name, home=home, device=device, screen_port=self._ports.screens[number])
+        device = provision_kiosk(self.children, self.api, home=home, cloud=self.cloud.address, store=store)
+        kiosk = ShopKiosk(name=name, home=home, device=device, screen_port=screen_port)
         kiosk.set()
         return kiosk
 

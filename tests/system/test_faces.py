@@ -10,7 +10,7 @@ import pytest
 
 from edge.core.screen import Screen, ScreenName
 from tests.support.mosquitto import wait_until
-from tests.support.shop import Shop, ShopKiosk, verify_all
+from tests.support.shop import Shop, ShopKiosk, open_shop, verify_all
 from tests.system.screen_reader import ScreenReader
 from tests.system.test_shop import Act, Joined, join_with_phone
 
@@ -54,7 +54,7 @@ def open_door(shop: Shop, kiosk: ShopKiosk) -> None:
     shop.start(kiosk)
 
 
-def recognise_by_face(shop: Shop) -> None:
+def recognise_by_face(shop: Shop, store: str | None = None) -> None:
     """The store's terms from now on. A rendered face is no test of what tells a face from a picture."""
     catalogue = shop.catalogue
     terms = {
@@ -64,11 +64,11 @@ def recognise_by_face(shop: Shop) -> None:
         "faces": True,
         "liveness": "none",
     }
-    shop.api.put(f"/v1/stores/{catalogue.store}/daily-reward", json=terms).raise_for_status()
+    shop.api.put(f"/v1/stores/{store or catalogue.store}/daily-reward", json=terms).raise_for_status()
 
 
-def consent(public: httpx.Client, person: Joined, *, given: bool) -> None:
-    body = {"purpose": "biometric", "given": given, "language": "it", "text_version": 1}
+def consent(public: httpx.Client, person: Joined, *, given: bool, store: str | None = None) -> None:
+    body = {"purpose": "biometric", "given": given, "language": "it", "text_version": 1, "store": store}
     public.post("/v1/members/me/consents", json=body, headers=person.headers).raise_for_status()
 
 
@@ -151,3 +151,86 @@ def _forget(shop: Shop, public: httpx.Client, person: Joined) -> None:
         return {kiosk.device for kiosk in shop.kiosks} <= set(json.dumps(told).replace('"', " ").split())
 
     wait_until(proved, "both proofs are there", STEP_S)
+
+
+OTHER_STORE = "acme-milano"
+
+
+@needs_faces
+def test_a_face_learnt_at_one_store_is_known_at_another_that_the_member_names_and_forgotten_there_alone() -> None:
+    """Two stores with a kiosk each, which staff introduce to each other with nothing but screens and cameras."""
+    with open_shop(kiosks=1) as shop, shop.cloud.open_api(as_admin=False) as public:
+        home, away = shop.kiosks[0], _open_another_store(shop)
+        recognise_by_face(shop)
+        person = join_with_phone(public, shop, "Ornella")
+        consent(public, person, given=True)
+        for kiosk in (home, away):
+            open_door(shop, kiosk)
+        shop.await_ready()
+        wait_until(lambda: _are_looking(shop, home, away), "each store has its secret", STEP_S)
+        assert shop.status(home).group != shop.status(away).group
+        _learn(home, person)
+        _introduce(shop, away, to=home)
+        _introduce(shop, home, to=away)
+        shop.settle(STEP_S)
+        assert shop.status(away).templates == 0, "introduced they are, and nobody has named the store yet"
+        consent(public, person, given=True, store=OTHER_STORE)
+        wait_until(lambda: shop.status(away).templates == 1, "the template was given", STEP_S)
+        wait_until(lambda: OTHER_STORE in _known_at(public, person), "and opened there", STEP_S)
+        _know(away)
+        shop.settle(STEP_S)
+        assert person.balance(public) == 20, "a reward a day at each store"
+
+        consent(public, person, given=False, store=OTHER_STORE)
+        wait_until(lambda: shop.status(away).templates == 0, "that store forgets", STEP_S)
+        wait_until(lambda: _proved(public, person) == {away.device: True}, "and proves it", STEP_S)
+        assert _known_at(public, person) == {shop.catalogue.store}
+        assert shop.status(home).templates == 1
+        shop.settle(STEP_S)
+        verify_all(shop)
+
+
+def _are_looking(shop: Shop, *kiosks: ShopKiosk) -> bool:
+    return all(shop.status(kiosk).faces == "on" for kiosk in kiosks)
+
+
+def _open_another_store(shop: Shop) -> ShopKiosk:
+    catalogue = shop.catalogue
+    store = {
+        "id": OTHER_STORE,
+        "tenant": catalogue.tenant,
+        "merchant": catalogue.merchant,
+        "programme": catalogue.programme,
+        "name": "Acme Milano",
+        "zone": "Europe/Rome",
+        "cutoff_hour": 4,
+    }
+    shop.api.post("/v1/stores", json=store).raise_for_status()
+    recognise_by_face(shop, OTHER_STORE)
+    return shop.add_kiosk(OTHER_STORE)
+
+
+def _introduce(shop: Shop, kiosk: ShopKiosk, *, to: ShopKiosk) -> None:
+    """Staff take a picture of what the one shows and hold it to the camera of the other."""
+    with ScreenReader(kiosk.screen_port) as reader:
+        shop.ask("doorstep-edge", "group", "introduce", "--home", str(kiosk.home))
+        shown = reader.wait_for(is_named(ScreenName.INTRODUCE), "it shows its group", STEP_S)
+    assert shown.code is not None
+    with ScreenReader(to.screen_port) as reader:
+        shop.ask("doorstep-edge", "group", "trust", "--home", str(to.home))
+        play(to, {"kind": "card", "text": shown.code, "seconds": 4.0}, {"kind": "empty", "seconds": 1.0})
+        reader.wait_for(is_named(ScreenName.INTRODUCED), "the other takes it", STEP_S)
+    told = json.loads(shop.ask("doorstep-edge", "group", "status", "--json", "--home", str(to.home)))
+    assert [partner["group"] for partner in told["partners"]] == [shop.status(kiosk).group]
+    play(to, {"kind": "empty", "seconds": 1.0})
+
+
+def _known_at(public: httpx.Client, person: Joined) -> set[str]:
+    told = public.get("/v1/members/me/face", headers=person.headers).raise_for_status().json()
+    return {known["store"] for known in told["stores"]}
+
+
+def _proved(public: httpx.Client, person: Joined) -> dict[str, bool]:
+    """Which kiosks have to delete, and whether each has proved it."""
+    told = public.get("/v1/members/me/face", headers=person.headers).raise_for_status().json()
+    return {one["kiosk"]: one["deleted_at"] is not None for one in told["deletions"]}

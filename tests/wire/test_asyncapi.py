@@ -30,6 +30,7 @@ from shared.answers import (
     SignerKey,
     TemplateEntry,
     TemplatePage,
+    TemplateWanted,
     TimeTold,
     Verdict,
     kind_of,
@@ -52,6 +53,7 @@ from shared.envelope import (
     SecretWrapped,
     TemplateEnrolled,
     TemplateForgotten,
+    TemplateShared,
     TimeAsked,
     VisitNoted,
     encode,
@@ -122,6 +124,7 @@ FACTS: tuple[Fact, ...] = (
         means=Means.PHONE,
     ),
     TemplateEnrolled(tenant="nord", store="milano-1", template=SEALED, frames=5, text_version=1),
+    TemplateShared(tenant="nord", store="milano-1", for_store="como-2", template=SEALED, text_version=1),
     TemplateForgotten(tenant="nord", store="milano-1", member=MEMBER, why=Forgetting.LAPSED),
     SecretWrapped(
         tenant="nord", store="milano-1", key=bytes(8), previous=None, wrap=Wrap(device="kiosk1", sealed=bytes(90))
@@ -191,6 +194,7 @@ ANSWERS: tuple[Answer, ...] = (
         issued_ms=1,
         reset=True,
         entries=(TemplateEntry(member=MEMBER, template=SEALED), TemplateEntry(member=MEMBER, template=None)),
+        wanted=(TemplateWanted(member=MEMBER, store="como-2", key=bytes(8)),),
     ),
 )
 

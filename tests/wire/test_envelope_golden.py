@@ -31,6 +31,7 @@ from shared.answers import (
     SignerKey,
     TemplateEntry,
     TemplatePage,
+    TemplateWanted,
     TimeTold,
     Verdict,
     kind_of,
@@ -55,6 +56,7 @@ from shared.envelope import (
     SecretWrapped,
     TemplateEnrolled,
     TemplateForgotten,
+    TemplateShared,
     TimeAsked,
     VisitNoted,
     chain_digest,
@@ -117,6 +119,13 @@ FACTS: dict[str, Fact] = {
         means=Means.CARD,
     ),
     "template": TemplateEnrolled(tenant="rossi", store="centro", template=TEMPLATE, frames=5, text_version=1),
+    "shared": TemplateShared(
+        tenant="rossi",
+        store="centro",
+        for_store="porto",
+        template=SealedTemplate(member=MEMBER, key=bytes(8), embedder=bytes(range(8, 16)), sealed=bytes(317)),
+        text_version=1,
+    ),
     "forgotten": TemplateForgotten(tenant="rossi", store="centro", member=MEMBER, why=Forgetting.WITHDRAWN),
     "secret": SecretWrapped(
         tenant="rossi",
@@ -232,6 +241,7 @@ ANSWERS: dict[str, Answer] = {
         issued_ms=11,
         reset=False,
         entries=(TemplateEntry(member=MEMBER, template=TEMPLATE), TemplateEntry(member=bytes(10), template=None)),
+        wanted=(TemplateWanted(member=MEMBER, store="porto", key=bytes(8)),),
     ),
 }
 

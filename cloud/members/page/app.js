@@ -12,7 +12,7 @@ const element = (id) => document.getElementById(id);
 
 const page = { language: "en", say: speaker("en"), view: "loading", trouble: null, joining: null, kept: null, me: null };
 const pass = openPass({ page, keep, refused });
-const face = openFace({ page, tell: toast, ask });
+const face = openFace({ page, tell: toast, ask, doing, changed: showHistory });
 
 // --- views ---------------------------------------------------------------------------------------------------------
 
@@ -260,7 +260,8 @@ async function showHistory() {
   element("history").replaceChildren(...lines.reverse().map((line) => {
     const item = document.createElement("li");
     const what = document.createElement("span");
-    what.textContent = `${page.say(`purpose_${line.purpose}`, { level: line.level })}: ${page.say(line.given ? "historyGiven" : "historyWithdrawn")}`;
+    const about = line.store ? "faceHistoryAt" : `purpose_${line.purpose}`;
+    what.textContent = `${page.say(about, { level: line.level, store: line.store_name })}: ${page.say(line.given ? "historyGiven" : "historyWithdrawn")}`;
     const where = { kiosk: "historyKiosk", restore: "historyRestore" }[line.channel];
     if (where) what.textContent += `, ${page.say(where)}`;
     const when = document.createElement("time");

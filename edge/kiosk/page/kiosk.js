@@ -61,6 +61,8 @@ const SCREENS = {
   forgotten: () => ({ headline: ["forgotten.headline"], details: [["forgotten.detail"], ["forgotten.code"]] }),
   join_group: () => ({ headline: ["join_group.headline"], details: [["join_group.detail"]] }),
   admitted: () => ({ headline: ["admitted.headline"], details: [["admitted.detail"]] }),
+  introduce: () => ({ headline: ["introduce.headline"], details: [["introduce.detail"]] }),
+  introduced: () => ({ headline: ["introduced.headline"], details: [["introduced.detail"]] }),
   paused: () => ({ headline: ["paused.headline"], details: [["paused.detail"]] }),
   fault: (screen) => ({
     headline: ["fault.headline"],

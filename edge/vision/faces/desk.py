@@ -31,11 +31,16 @@ from edge.channel.messages import (
     FaceSettled,
     FaceTerms,
     GroupChanged,
+    GroupDistrusted,
+    GroupIntroduced,
     GroupMade,
     GroupRotated,
     GroupUnchanged,
     KioskAdmitted,
+    KnownGroup,
     LeasesEnd,
+    ShareWanted,
+    TemplateGiven,
     TemplatesKept,
     TemplatesTold,
     ToVision,
@@ -48,7 +53,8 @@ from edge.errors import ChannelBroken, ModelUnusable, StorageFault
 from edge.ports import Frame
 from edge.vision.faces.enrolment import Enrolled, Hinted
 from edge.vision.faces.gallery import MEMBERS_MAX
-from edge.vision.faces.keeper import GroupRefusal, Keeper, Place, Regrouped, Shelf
+from edge.vision.faces.intake import GroupName
+from edge.vision.faces.keeper import GroupRefusal, Keeper, Place, Regrouped, ShareRefusal, Shelf
 from edge.vision.faces.networks import Networks, embedder_identity, load_networks
 from edge.vision.faces.watcher import FaceEvent, FaceOptions, FaceWatcher, Gone, Seen, Turned
 from edge.vision.faces.weights import Weights
@@ -59,10 +65,18 @@ from shared.policy import Liveness
 log = logging.getLogger(__name__)
 
 FaceReport = (
-    FaceSeen | FaceGone | ChallengeEnded | EnrolHinted | EnrolEnded | TemplatesKept | GroupChanged | GroupUnchanged
+    FaceSeen
+    | FaceGone
+    | ChallengeEnded
+    | EnrolHinted
+    | EnrolEnded
+    | TemplatesKept
+    | GroupChanged
+    | GroupUnchanged
+    | TemplateGiven
 )
 TemplateStep = TemplatesTold | LeasesEnd
-GroupStep = GroupMade | KioskAdmitted | WrapTold | GroupRotated
+GroupStep = GroupMade | KioskAdmitted | WrapTold | GroupRotated | GroupIntroduced | GroupDistrusted
 STORAGE = "storage"
 """Why a group stays as it was when the disk does not take the change."""
 STORAGE_PAUSE_S = 10.0
@@ -174,26 +188,35 @@ class FaceDesk:
         match message:
             case FaceTerms():
                 return await self._take_terms(message)
-            case CodeAccepted():
-                if self._watcher is not None:
-                    self._watcher.code_accepted()
-            case FaceSettled():
-                if self._watcher is not None:
-                    self._watcher.settle(message.track)
+            case CodeAccepted() | FaceSettled() | EnrolStops():
+                self._leave_alone(message)
             case ChallengeStarts():
                 return self._challenge(message)
             case EnrolStarts():
                 return self._enrol(message.member)
-            case EnrolStops():
-                if self._watcher is not None:
-                    self._watcher.stop_enrolling()
             case TemplatesTold() | LeasesEnd():
                 return await self._keep(message)
-            case GroupMade() | KioskAdmitted() | WrapTold() | GroupRotated():
+            case ShareWanted():
+                return await self._share(message)
+            case GroupMade() | KioskAdmitted() | WrapTold() | GroupRotated() | GroupIntroduced() | GroupDistrusted():
                 return await self._regroup(message)
             case _:
                 assert_never(message)
         return ()
+
+    def _leave_alone(self, message: CodeAccepted | FaceSettled | EnrolStops) -> None:
+        """What was going on with faces, or with one, is over."""
+        if self._watcher is None:
+            return
+        match message:
+            case CodeAccepted():
+                self._watcher.code_accepted()
+            case FaceSettled():
+                self._watcher.settle(message.track)
+            case EnrolStops():
+                self._watcher.stop_enrolling()
+            case _:
+                assert_never(message)
 
     async def _take_terms(self, terms: FaceTerms) -> tuple[FaceReport, ...]:
         """Binds the templates to this device and its database; looks at faces or at none."""
@@ -236,6 +259,11 @@ class FaceDesk:
         kept = self._kept
         done = None if kept is None else await self._store(lambda: kept.regroup(message))
         return (GroupUnchanged(reason=STORAGE) if done is None else done,)
+
+    async def _share(self, wanted: ShareWanted) -> tuple[FaceReport, ...]:
+        kept = self._kept
+        given = None if kept is None else await self._step(lambda: kept.share(wanted))
+        return () if given is None else (given,)
 
     # --- the thread of its own ----------------------------------------------------------------------------------------
 
@@ -345,6 +373,8 @@ class _Kept:
                 )
                 if applied.refused:
                     log.warning("templates that do not open were refused", extra={"templates": applied.refused})
+                if applied.shut:
+                    log.warning("templates of a store not introduced here stay shut", extra={"templates": applied.shut})
                 self._resealed -= {template.member for template in step.keep}
                 return self._refreshed((self._done(applied.forgotten, step.why), *self._untold()))
             case LeasesEnd():
@@ -364,6 +394,11 @@ class _Kept:
                 done = self._keeper.take_wrap(step.sealed)
             case GroupRotated():
                 done = self._keeper.rotate(tuple(DeviceId(device) for device in step.kept))
+            case GroupIntroduced():
+                group = GroupName(store=StoreId(step.store), key=step.key)
+                done = self._keeper.introduce(group, step.intake_public)
+            case GroupDistrusted():
+                done = self._keeper.distrust(StoreId(step.store))
             case _:
                 assert_never(step)
         self._refreshed(())
@@ -376,11 +411,24 @@ class _Kept:
                     kiosks=done.kiosks,
                     wraps=done.wraps,
                     resealed=done.resealed,
+                    intake_public=self._keeper.intake_public,
+                    partners=_named(done.partners),
                 )
             case GroupRefusal():
                 return GroupUnchanged(reason=done.value)
             case _:
                 assert_never(done)
+
+    def share(self, wanted: ShareWanted) -> TemplateGiven:
+        """The template as it was asked for, or why it was not given."""
+        given = self._keeper.share(wanted.member, StoreId(wanted.store), wanted.key)
+        match given:
+            case SealedTemplate():
+                return TemplateGiven(member=wanted.member, store=wanted.store, template=given, reason=None)
+            case ShareRefusal():
+                return TemplateGiven(member=wanted.member, store=wanted.store, template=None, reason=given.value)
+            case _:
+                assert_never(given)
 
     def wipe(self) -> None:
         """Leaves nothing of templates and secrets in memory."""
@@ -393,7 +441,17 @@ class _Kept:
         if not resealed or group is None:
             return ()
         self._resealed = frozenset(template.member for template in resealed)
-        return (GroupChanged(group=group, previous=None, kiosks=self._keeper.kiosks, wraps=(), resealed=resealed),)
+        keeper = self._keeper
+        change = GroupChanged(
+            group=group,
+            previous=None,
+            kiosks=keeper.kiosks,
+            wraps=(),
+            resealed=resealed,
+            intake_public=keeper.intake_public,
+            partners=_named(keeper.partners),
+        )
+        return (change,)
 
     def _done(self, forgotten: tuple[MemberId, ...], why: Forgetting) -> TemplatesKept:
         feed = self._keeper.feed
@@ -420,6 +478,8 @@ class _Kept:
             group=keeper.group_key,
             kiosks=keeper.kiosks,
             sealing_public=keeper.sealing_public,
+            intake_public=keeper.intake_public,
+            partners=_named(keeper.partners),
         )
 
 
@@ -433,6 +493,10 @@ def _watcher(networks: Networks, kept: _Kept, options: FaceOptions) -> FaceWatch
         templates=kept,
         options=options,
     )
+
+
+def _named(partners: tuple[GroupName, ...]) -> tuple[KnownGroup, ...]:
+    return tuple(KnownGroup(store=partner.store, key=partner.key) for partner in partners)
 
 
 def _enrol_ended(event: Enrolled) -> EnrolEnded:

@@ -7,6 +7,9 @@ the old secret is kept until nothing needs it, so that a power cut at any moment
 What Python cannot wipe is said here once: the library's own copies of keys, and what msgspec read from the files and
 the wraps, live until the memory they lay in is used again. Secrets, templates and rotations that this package holds
 itself are overwritten as soon as they are replaced.
+
+A template that the group of another store gave is turned and sealed under this group's secret as soon as it opens.
+Until that group was introduced here it is kept shut: introductions are made in both directions, and one comes first.
 """
 
 import logging
@@ -25,6 +28,16 @@ from edge.core.feeds import HeldFeed
 from edge.core.match import Comparison
 from edge.errors import StorageFull
 from edge.vision.faces.gallery import MEMBERS_MAX, TEMPLATE_BYTES, Gallery, GalleryEntry, pack, unpack
+from edge.vision.faces.intake import (
+    HANDED_BYTES,
+    HANDED_VERSION,
+    NO_INTAKE,
+    GroupName,
+    Intake,
+    Partner,
+    giver_of,
+    is_handed,
+)
 from edge.vision.faces.key_files import PREVIOUS_MAX, GroupFile, KeyFiles
 from edge.vision.faces.recovery import SheetFault, parse_sheet
 from edge.vision.faces.rotation import Rotation
@@ -37,11 +50,12 @@ from edge.vision.faces.sealing import (
     Seal,
     WrapHead,
     is_proved,
+    is_small_enough,
     open_wrap,
     parse_wrap,
     wrap,
 )
-from shared.biometrics import KIOSKS_MAX, SealedTemplate, Wrap
+from shared.biometrics import KIOSKS_MAX, PARTNERS_MAX, SealedTemplate, Wrap
 from shared.ids import MEMBER_ID_BYTES, DeviceId, MemberId, StoreId
 
 log = logging.getLogger(__name__)
@@ -59,7 +73,9 @@ class Shelf(Protocol):
     def life(self) -> bytes | None: ...
     def held(self) -> HeldFeed: ...
     def count(self) -> int: ...
-    def all_sealed(self, key: bytes, embedder: bytes | None = None) -> Iterator[SealedTemplate]: ...
+    def all_sealed(
+        self, key: bytes, embedder: bytes | None = None, *, beginning: bytes = b""
+    ) -> Iterator[SealedTemplate]: ...
     def sealed_of(self, member: MemberId) -> SealedTemplate | None: ...
     def apply(
         self,
@@ -88,9 +104,10 @@ class Place:
 class GroupRefusal(StrEnum):
     """Why the group stayed as it was.
 
-    UNGROUPED: there is no secret yet. GROUPED: there is one already. FULL: the list of kiosks is. BAD_KEY: no sealing
-    key. ITSELF: this kiosk's own request. UNREADABLE: no wrap. UNKNOWN_SENDER: from nobody of this group. NOT_OURS:
-    for another kiosk or store, or altered. OLD: from before a change of the secret that is known here.
+    UNGROUPED: there is no secret yet. GROUPED: there is one already. FULL: the list of kiosks or of partners is.
+    BAD_KEY: no key that could be one. ITSELF: this kiosk's own request, or this store's own introduction. UNREADABLE:
+    no wrap. UNKNOWN_SENDER: from nobody of this group. NOT_OURS: for another kiosk or store, or altered. OLD: from
+    before a change of the secret that is known here. STRANGER: that store was not introduced.
     """
 
     UNGROUPED = "ungrouped"
@@ -102,6 +119,17 @@ class GroupRefusal(StrEnum):
     UNKNOWN_SENDER = "unknown_sender"
     NOT_OURS = "not_ours"
     OLD = "old"
+    STRANGER = "stranger"
+
+
+class ShareRefusal(StrEnum):
+    """Why a template was not sealed for another store.
+
+    UNKNOWN_STORE: its group was not introduced here, or has another secret since. NOT_HELD: there is none that opens.
+    """
+
+    UNKNOWN_STORE = "unknown_store"
+    NOT_HELD = "not_held"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +137,8 @@ class Regrouped:
     """The group after a step, and what the cloud must be told of it.
 
     `group` names the secret; `previous` the one it replaces for the whole store, None when the store keeps its secret
-    or had none. `kiosks` of the list, this one among them. `resealed` at most RESEALED_MAX; `Keeper.resealed` tells
-    the rest once these came back through `Keeper.apply`.
+    or had none. `kiosks` of the list, this one among them; `partners` that were introduced. `resealed` at most
+    RESEALED_MAX; `Keeper.resealed` tells the rest once these came back through `Keeper.apply`.
     """
 
     group: bytes
@@ -118,6 +146,7 @@ class Regrouped:
     kiosks: tuple[DeviceId, ...]
     wraps: tuple[Wrap, ...]
     resealed: tuple[SealedTemplate, ...]
+    partners: tuple[GroupName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +164,14 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What `Keeper.apply` did: members really forgotten, and templates that were not what they said they were."""
+    """What `Keeper.apply` did: members really forgotten, and templates that were not what they said they were.
+
+    `shut` counts templates of another store's group that nobody has introduced here.
+    """
 
     forgotten: tuple[MemberId, ...]
     refused: int
+    shut: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -148,11 +181,12 @@ class _Held:
     secret: bytearray = field(repr=False)
     seal: Seal
     rotation: Rotation
+    intake: Intake
 
     @classmethod
     def of(cls, secret: bytes | bytearray) -> "_Held":
         kept = bytearray(secret)
-        return cls(secret=kept, seal=Seal(kept), rotation=Rotation(kept))
+        return cls(secret=kept, seal=Seal(kept), rotation=Rotation(kept), intake=Intake(kept))
 
     @property
     def key(self) -> bytes:
@@ -180,6 +214,7 @@ class Keeper:
         self._generation = 0
         self._secrets: list[_Held] = []  # the current one first
         self._others: tuple[Listed, ...] = ()
+        self._partners: tuple[Partner, ...] = ()
         self._gallery = Gallery()
 
     def __repr__(self) -> str:
@@ -200,7 +235,7 @@ class Keeper:
             self._place = Place(store=StoreId(group.store), device=DeviceId(group.device))
             self._generation = group.generation
             self._secrets = [_Held.of(secret) for secret in group.secrets]
-            self._others = group.others
+            self._others, self._partners = group.others, group.partners
             self._reseal_held()
         return self._fill()
 
@@ -223,7 +258,7 @@ class Keeper:
         self._gallery.wipe()
         for held in self._secrets:
             held.wipe()
-        self._secrets, self._others, self._own, self._generation = [], (), None, 0
+        self._secrets, self._others, self._partners, self._own, self._generation = [], (), (), None, 0
 
     # --- what is held -------------------------------------------------------------------------------------------------
 
@@ -248,6 +283,19 @@ class Keeper:
         if not self._secrets:
             return ()
         return (self._bound.device, *(DeviceId(other.device) for other in self._others))
+
+    @property
+    def intake_public(self) -> bytes | None:
+        """The key by which this group takes templates of other stores in, 32 bytes: for its own screen and the other
+        store's camera, never for the cloud. None when this kiosk is of no group.
+        """
+        return self._secrets[0].intake.public if self._secrets else None
+
+    @property
+    def partners(self) -> tuple[GroupName, ...]:
+        """The groups of other stores that were introduced to this one."""
+        trusted = (partner for partner in self._partners if partner.is_trusted)
+        return tuple(GroupName(store=StoreId(partner.store), key=partner.key) for partner in trusted)
 
     @property
     def life(self) -> bytes | None:
@@ -293,6 +341,23 @@ class Keeper:
         template[:] = bytes(TEMPLATE_BYTES)
         return sealed
 
+    def share(self, member: MemberId, store: StoreId, key: bytes) -> SealedTemplate | ShareRefusal:
+        """The member's template for another store, whose secret is named `key`: only that store's kiosks open it."""
+        partner = next((one for one in self._partners if (one.store, one.key) == (store, key)), None)
+        if partner is None or not partner.is_trusted:
+            return ShareRefusal.UNKNOWN_STORE
+        template, opened = self._shelf.sealed_of(member), bytearray(TEMPLATE_BYTES)
+        if template is None or not self._is_comparable(template) or not self._opens(self._secrets[0], template, opened):
+            return ShareRefusal.NOT_HELD
+        current = self._secrets[0]
+        vector = current.rotation.turn_back(unpack(opened))
+        opened[:] = pack(vector)
+        own = GroupName(store=self._bound.store, key=current.key)
+        given = current.intake.give(opened, own=own, to=partner, member=member, embedder=template.embedder)
+        vector.fill(0)
+        opened[:] = bytes(TEMPLATE_BYTES)
+        return SealedTemplate(member=member, key=key, embedder=template.embedder, sealed=given)
+
     # --- templates that come and go -----------------------------------------------------------------------------------
 
     def apply(
@@ -308,7 +373,8 @@ class Keeper:
         """Keeps and forgets in one step that is on the disk when this returns; see `TemplateDatabase.apply`.
 
         A template that says it is under a secret held here and does not open is refused, and the one held stays. One
-        under an earlier secret is sealed anew. One under an unknown secret is kept until a wrap explains it.
+        under an earlier secret, or of another store's group, is sealed anew. One under an unknown secret is kept until
+        a wrap explains it, one of a group that nobody introduced here until somebody does.
         """
         true = tuple(template for template in keep if self._is_true(template))
         wanted = tuple(template for template in true if reset or not self._is_outdated(template))
@@ -319,14 +385,15 @@ class Keeper:
             self._gallery.wipe()
         for member in (*forget, *(MemberId(template.member) for template in wanted)):
             self._use_held(member)
-        earlier = tuple(MemberId(template.member) for template in wanted if self._is_earlier(template.key))
-        if earlier:
+        foreign = tuple(MemberId(template.member) for template in wanted if self._is_foreign(template))
+        if foreign:
             self._reseal_held()
-        for member in earlier:
+        for member in foreign:
             self._use_held(member)
         if whole:
             self._drop_previous()
-        return Applied(forgotten=forgotten, refused=len(keep) - len(true))
+        shut = sum(self._is_shut(template) for template in wanted)
+        return Applied(forgotten=forgotten, refused=len(keep) - len(true), shut=shut)
 
     def lapse(self, before_ms: int) -> tuple[MemberId, ...]:
         """Forgets every template that was last confirmed before this instant; returns whose they were."""
@@ -345,7 +412,7 @@ class Keeper:
         """The store's first secret, made here."""
         if self._secrets:
             return GroupRefusal.GROUPED
-        self._adopt(self._fresh_secret(), 1, ())
+        self._adopt(self._fresh_secret(), 1, (), ())
         return self._regrouped()
 
     def admit(self, device: DeviceId, sealing_public: bytes) -> Regrouped | GroupRefusal:
@@ -362,9 +429,38 @@ class Keeper:
         others = _joined(self._others, (Listed(device, sealing_public),))
         if len(others) >= KIOSKS_MAX:
             return GroupRefusal.FULL
-        self._save(self._secrets, self._generation, others)
+        self._save(self._secrets, self._generation, others, self._partners)
         self._others = others
         return self._regrouped(wraps=self._wraps())
+
+    def introduce(self, group: GroupName, intake_public: bytes) -> Regrouped | GroupRefusal:
+        """Another store's group is known here from now on, in the place of the one its store had before.
+
+        The other kiosks of this group hear of it in new wraps. What that group gave before it was known is opened now.
+        """
+        if not self._secrets:
+            return GroupRefusal.UNGROUPED
+        if group.store == self._bound.store:
+            return GroupRefusal.ITSELF
+        if not self._secrets[0].intake.may_know(intake_public):
+            return GroupRefusal.BAD_KEY
+        partners = _known(self._partners, (Partner(group.store, group.key, intake_public, self._next_serial()),))
+        while not self._may_know(partners):
+            taken_back = next((partner for partner in partners if not partner.is_trusted), None)
+            if taken_back is None:
+                return GroupRefusal.FULL
+            partners = tuple(partner for partner in partners if partner is not taken_back)
+        return self._know(partners)
+
+    def distrust(self, store: StoreId) -> Regrouped | GroupRefusal:
+        """The introduction of that store's group is taken back: it is given nothing more, and nothing of it is opened.
+
+        What it gave before is this group's by now, under the consents of whom it is about.
+        """
+        known = next((one for one in self._partners if one.store == store and one.is_trusted), None)
+        if known is None:
+            return GroupRefusal.STRANGER
+        return self._know(_known(self._partners, (Partner(store, known.key, NO_INTAKE, self._next_serial()),)))
 
     def take_wrap(self, wrapped: bytes) -> Regrouped | GroupRefusal:
         """The group that this wrap tells of; templates held under an earlier secret are sealed anew.
@@ -385,12 +481,14 @@ class Keeper:
             return GroupRefusal.UNKNOWN_SENDER
         if self._others and (package.generation, head.key) < (self._generation, self.group_key):
             return GroupRefusal.OLD
+        partners = _known(self._partners, package.partners)[-PARTNERS_MAX:]
         if head.key == self.group_key:
             joined = _joined(self._others, others)
-            self._save(self._secrets, package.generation, joined)
+            self._save(self._secrets, package.generation, joined, partners)
             self._generation, self._others = package.generation, joined
+            self._meet(partners)
         else:
-            self._adopt(bytearray(package.secret), package.generation, others)
+            self._adopt(bytearray(package.secret), package.generation, others, partners)
         return self._regrouped()
 
     def rotate(self, kept: Iterable[DeviceId]) -> Regrouped | GroupRefusal:
@@ -405,7 +503,7 @@ class Keeper:
         others = tuple(other for other in self._others if other.device in staying)
         if self._others and not others:
             self._renew_sealing_key()
-        self._adopt(self._fresh_secret(), self._generation + 1, others)
+        self._adopt(self._fresh_secret(), self._generation + 1, others, self._partners)
         return self._regrouped(previous=previous, wraps=self._wraps())
 
     def recover(self, text: str) -> Regrouped | GroupRefusal | SheetFault:
@@ -416,7 +514,7 @@ class Keeper:
         if isinstance(secret, SheetFault):
             return secret
         if Seal(secret).key != self.group_key:
-            self._adopt(secret, 1, ())
+            self._adopt(secret, 1, (), self._partners)
         return self._regrouped()
 
     # --- secrets ------------------------------------------------------------------------------------------------------
@@ -439,15 +537,17 @@ class Keeper:
         self._files.save_sealing(raw)
         self._own = X25519PrivateKey.from_private_bytes(raw)
 
-    def _adopt(self, secret: bytearray, generation: int, others: tuple[Listed, ...]) -> None:
+    def _adopt(
+        self, secret: bytearray, generation: int, others: tuple[Listed, ...], partners: tuple[Partner, ...]
+    ) -> None:
         """This secret is the current one, on the disk; every template that opens is turned and sealed under it."""
         held = _Held.of(secret)
         secret[:] = bytes(len(secret))
         earlier = [known for known in self._secrets if known.key != held.key]
         dropped = [known for known in self._secrets if known.key == held.key] + earlier[PREVIOUS_MAX:]
         secrets = [held, *earlier[:PREVIOUS_MAX]]
-        self._save(secrets, generation, others)
-        self._secrets, self._generation, self._others = secrets, generation, others
+        self._save(secrets, generation, others, partners)
+        self._secrets, self._generation, self._others, self._partners = secrets, generation, others, partners
         for known in dropped:
             known.wipe()
         self._gallery.wipe()  # before anything else: what it holds is turned as the earlier secret says
@@ -459,10 +559,11 @@ class Keeper:
         previous = self._secrets[1:]
         if not previous or self._shelf.untold(1):
             return
-        if any(next(self._shelf.all_sealed(held.key), None) for held in previous):
+        # What another store's group gave under an earlier secret and still does not open is asked for anew.
+        if any(not is_handed(template.sealed) for held in previous for template in self._shelf.all_sealed(held.key)):
             return
         try:
-            self._save(self._secrets[:1], self._generation, self._others)
+            self._save(self._secrets[:1], self._generation, self._others, self._partners)
         except StorageFull:
             log.warning("an earlier secret of the group stays: no room to write")
             return
@@ -476,7 +577,33 @@ class Keeper:
         self._renew_sealing_key()
         self._shelf.forget_all()
 
-    def _save(self, secrets: Sequence[_Held], generation: int, others: tuple[Listed, ...]) -> None:
+    def _next_serial(self) -> int:
+        return 1 + max((partner.serial for partner in self._partners), default=0)
+
+    def _may_know(self, partners: tuple[Partner, ...]) -> bool:
+        return len(partners) <= PARTNERS_MAX and is_small_enough(self._package(partners))
+
+    def _know(self, partners: tuple[Partner, ...]) -> Regrouped:
+        """These groups are known here, and the own group's other kiosks are told."""
+        self._save(self._secrets, self._generation, self._others, partners)
+        self._meet(partners)
+        return self._regrouped(wraps=self._wraps())
+
+    def _meet(self, partners: tuple[Partner, ...]) -> None:
+        """These groups are known, on the disk already; what they gave before is sealed anew."""
+        if partners == self._partners:
+            return
+        self._partners = partners
+        for member in self._reseal_held():
+            self._use_held(member)
+
+    def _save(
+        self,
+        secrets: Sequence[_Held],
+        generation: int,
+        others: tuple[Listed, ...],
+        partners: tuple[Partner, ...],
+    ) -> None:
         """This group is on the disk; called before it is so in memory. Raises: StorageFull, and nothing changed."""
         place = self._bound
         self._files.save_group(
@@ -486,6 +613,7 @@ class Keeper:
                 generation=generation,
                 secrets=tuple(bytes(held.secret) for held in secrets),
                 others=others,
+                partners=partners,
             )
         )
 
@@ -493,15 +621,25 @@ class Keeper:
 
     def _regrouped(self, *, previous: bytes | None = None, wraps: tuple[Wrap, ...] = ()) -> Regrouped:
         return Regrouped(
-            group=self._secrets[0].key, previous=previous, kiosks=self.kiosks, wraps=wraps, resealed=self.resealed()
+            group=self._secrets[0].key,
+            previous=previous,
+            kiosks=self.kiosks,
+            wraps=wraps,
+            resealed=self.resealed(),
+            partners=self.partners,
         )
 
     def _wraps(self) -> tuple[Wrap, ...]:
-        """The secret and the list for every other kiosk."""
-        place, current = self._bound, self._secrets[0]
-        kiosks = (Listed(place.device, self.sealing_public), *self._others)
-        package = Package(self._generation, bytes(current.secret), kiosks)
-        return tuple(self._wrap(package, place, other) for other in self._others)
+        """The secret and the lists for every other kiosk; partners only as many as there is room for."""
+        partners = self._partners
+        while partners and not is_small_enough(self._package(partners)):
+            partners = partners[1:]
+        package = self._package(partners)
+        return tuple(self._wrap(package, self._bound, other) for other in self._others)
+
+    def _package(self, partners: tuple[Partner, ...]) -> Package:
+        kiosks = (Listed(self._bound.device, self.sealing_public), *self._others)
+        return Package(self._generation, bytes(self._secrets[0].secret), kiosks, partners)
 
     def _wrap(self, package: Package, place: Place, other: Listed) -> Wrap:
         reader = DeviceId(other.device)
@@ -539,15 +677,50 @@ class Keeper:
         """True for a secret that this kiosk held before the current one."""
         return key != self.group_key and self._under(key) is not None
 
+    def _is_foreign(self, template: SealedTemplate) -> bool:
+        """True for one that must be sealed anew before it is used: under an earlier secret, or of another group."""
+        return self._is_earlier(template.key) or is_handed(template.sealed)
+
+    def _giver(self, template: SealedTemplate) -> Partner | None:
+        """The group that says it gave this, if it was introduced here."""
+        key = giver_of(template.sealed)
+        return next((partner for partner in self._partners if partner.key == key), None)
+
+    def _is_shut(self, template: SealedTemplate) -> bool:
+        """True for what the group of another store gave, of which nothing is known here yet."""
+        return len(template.sealed) == HANDED_BYTES and is_handed(template.sealed) and self._giver(template) is None
+
     def _is_true(self, template: SealedTemplate) -> bool:
         """False when a secret held here says that these bytes are not this member's template."""
         held = self._under(template.key)
-        if held is None:
+        if held is None or self._is_shut(template):
             return True
-        opened = bytearray(TEMPLATE_BYTES)
-        true = self._opens(held, template, opened)
+        vector = self._vector(held, template)
+        if vector is None:
+            return False
+        vector.fill(0)
+        return True
+
+    def _vector(self, held: _Held, template: SealedTemplate) -> NDArray[np.float32] | None:
+        """The template as the embedder made it, or None when this secret does not open it.
+
+        Shape and dtype: (256,) float32.
+        """
+        opened, vector = bytearray(TEMPLATE_BYTES), None
+        if is_handed(template.sealed):
+            if self._takes(held, template, opened):
+                vector = unpack(opened)
+        elif self._opens(held, template, opened):
+            vector = held.rotation.turn_back(unpack(opened))
         opened[:] = bytes(TEMPLATE_BYTES)
-        return true
+        return vector
+
+    def _takes(self, held: _Held, template: SealedTemplate, into: bytearray) -> bool:
+        giver, member = self._giver(template), MemberId(template.member)
+        own = GroupName(store=self._bound.store, key=held.key)
+        return giver is not None and held.intake.take(
+            template.sealed, own=own, giver=giver, member=member, embedder=template.embedder, into=into
+        )
 
     def _is_outdated(self, template: SealedTemplate) -> bool:
         """True for a template under an earlier secret whose member is held under the current one already."""
@@ -588,28 +761,33 @@ class Keeper:
                 count += 1
         self._gallery.extend(np.frombuffer(members, np.uint8).reshape(-1, MEMBER_ID_BYTES), block[:count])
 
-    def _reseal_held(self) -> None:
-        """Every template under an earlier secret is turned and sealed under the current one, as far as there is room.
+    def _reseal_held(self) -> list[MemberId]:
+        """Every template that is foreign is turned and sealed under the current secret, as far as there is room.
 
-        Without room they stay as they are, unused, until the next `start`: what was asked is done all the same.
+        Returns whose they are. Without room they stay as they are, unused, until the next `start`: what was asked is
+        done all the same.
         """
+        done: list[MemberId] = []
         try:
-            for held in self._secrets[1:]:
-                self._reseal_under(held)
+            for place, held in enumerate(self._secrets):
+                # Under the current secret only what another store's group gave, and few have that.
+                done += self._reseal_under(held, beginning=b"" if place else HANDED_VERSION)
         except StorageFull:
             log.warning("templates could not be sealed anew: no room to write")
+        return done
 
-    def _reseal_under(self, held: _Held) -> None:
-        shelved = self._shelf.all_sealed(held.key)
+    def _reseal_under(self, held: _Held, *, beginning: bytes) -> Iterator[MemberId]:
+        shelved = self._shelf.all_sealed(held.key, beginning=beginning)
         while batch := list(islice(shelved, _BATCH)):
-            self._shelf.reseal(tuple(filter(None, (self._resealed_one(held, template) for template in batch))))
+            resealed = tuple(filter(None, (self._resealed_one(held, template) for template in batch)))
+            self._shelf.reseal(resealed)
+            yield from (MemberId(template.member) for template in resealed)
 
-    def _resealed_one(self, earlier: _Held, template: SealedTemplate) -> SealedTemplate | None:
-        opened = bytearray(TEMPLATE_BYTES)
-        if not self._opens(earlier, template, opened):
+    def _resealed_one(self, under: _Held, template: SealedTemplate) -> SealedTemplate | None:
+        vector = self._vector(under, template)
+        if vector is None:
             return None
-        vector = earlier.rotation.turn_back(unpack(opened))
-        turned = self._secrets[0].rotation.turn(vector)
+        turned, opened = self._secrets[0].rotation.turn(vector), bytearray(TEMPLATE_BYTES)
         opened[:] = pack(turned)
         sealed = self._close(opened, MemberId(template.member), template.embedder)
         for buffer in (vector, turned):
@@ -621,6 +799,15 @@ class Keeper:
         current = self._secrets[0]
         sealed = current.seal.close(template, member=member, embedder=embedder, nonce=self._random(NONCE_BYTES))
         return SealedTemplate(member=member, key=current.key, embedder=embedder, sealed=sealed)
+
+
+def _known(partners: tuple[Partner, ...], newer: tuple[Partner, ...]) -> tuple[Partner, ...]:
+    """Both lists as one, the latest introduction last; of two for one store the later, of two at once the greater."""
+    latest: dict[str, Partner] = {}
+    for partner in sorted((*partners, *newer), key=lambda one: (one.serial, one.key, one.intake_public)):
+        latest.pop(partner.store, None)
+        latest[partner.store] = partner
+    return tuple(latest.values())
 
 
 def _joined(kiosks: tuple[Listed, ...], newer: tuple[Listed, ...]) -> tuple[Listed, ...]:

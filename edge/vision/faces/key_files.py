@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Meta
 
 from edge.errors import StorageDamaged, StorageFull
+from edge.vision.faces.intake import Partner
 from edge.vision.faces.sealing import SECRET_BYTES, Listed
-from shared.biometrics import KIOSKS_MAX
+from shared.biometrics import KIOSKS_MAX, PARTNERS_MAX
 from shared.decoding import UNREADABLE
 
 PREVIOUS_MAX: Final = 4
@@ -26,7 +27,7 @@ _SECRET = Annotated[bytes, Meta(min_length=SECRET_BYTES, max_length=SECRET_BYTES
 
 
 class GroupFile(msgspec.Struct, frozen=True, kw_only=True):
-    """The group as this kiosk knows it: its secrets, newest first, and its other kiosks.
+    """The group as this kiosk knows it: its secrets, newest first, its other kiosks, and other stores' groups.
 
     `store` and `device` say where and for whom it was: a kiosk that moves to another store takes nothing along.
     `generation` counts the group's secrets. Without `secrets` there is no group.
@@ -37,6 +38,7 @@ class GroupFile(msgspec.Struct, frozen=True, kw_only=True):
     generation: Annotated[int, Meta(ge=1, le=2**53)]
     secrets: Annotated[tuple[_SECRET, ...], Meta(min_length=1, max_length=1 + PREVIOUS_MAX)]
     others: Annotated[tuple[Listed, ...], Meta(max_length=KIOSKS_MAX)]
+    partners: Annotated[tuple[Partner, ...], Meta(max_length=PARTNERS_MAX)] = ()
 
     def __repr__(self) -> str:
         return f"GroupFile({self.generation}, {len(self.others)} others)"

@@ -29,8 +29,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec import Meta
 
 from edge.vision.faces.gallery import TEMPLATE_BYTES
+from edge.vision.faces.intake import Partner
 from edge.vision.faces.rotation import Secret
-from shared.biometrics import GROUP_KEY_BYTES, KIOSKS_MAX, SEALING_PUBLIC_BYTES, WRAP_BYTES_MAX
+from shared.biometrics import GROUP_KEY_BYTES, KIOSKS_MAX, PARTNERS_MAX, SEALING_PUBLIC_BYTES, WRAP_BYTES_MAX
 from shared.decoding import UNREADABLE
 from shared.ids import DEVICE_ID_LENGTH_MAX, DeviceId, MemberId, StoreId
 
@@ -108,11 +109,15 @@ class Listed(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Package(msgspec.Struct, frozen=True, array_like=True):
-    """What a wrap holds. `generation` counts the group's secrets: an older wrap that comes late is told by it."""
+    """What a wrap holds. `generation` counts the group's secrets: an older wrap that comes late is told by it.
+
+    `partners` are the groups of other stores that were introduced to this one; an older version passes them over.
+    """
 
     generation: Annotated[int, Meta(ge=1, le=2**53)]
     secret: Annotated[bytes, Meta(min_length=SECRET_BYTES, max_length=SECRET_BYTES)]
     kiosks: Annotated[tuple[Listed, ...], Meta(min_length=1, max_length=KIOSKS_MAX)]
+    partners: Annotated[tuple[Partner, ...], Meta(max_length=PARTNERS_MAX)] = ()
 
     def __repr__(self) -> str:
         return f"Package({self.generation}, …, {len(self.kiosks)} kiosks)"
@@ -136,6 +141,12 @@ class WrapHead:
     sender: DeviceId
     proof: bytes = field(repr=False)
     body: bytes = field(repr=False)
+
+
+def is_small_enough(package: Package) -> bool:
+    """True when it fits into a wrap, whoever sends it."""
+    around = 1 + GROUP_KEY_BYTES + 1 + DEVICE_ID_LENGTH_MAX + PROOF_BYTES + _ENCAPSULATED_BYTES + TAG_BYTES
+    return len(msgspec.msgpack.encode(package)) + around <= WRAP_BYTES_MAX
 
 
 def wrap(package: Package, address: Address, own: X25519PrivateKey, reader_public: bytes) -> bytes:

@@ -12,7 +12,7 @@ from cloud.kit.keyring import Keyring
 from cloud.members.queries import consents_of, member_by_id
 from cloud.members.rules import ConsentRecord
 from cloud.members.verify import verify_faces
-from shared.answers import GroupPage, RosterPage, TemplatePage
+from shared.answers import GroupPage, RosterPage, TemplatePage, TemplateWanted
 from shared.biometrics import Forgetting, SealedTemplate, Wrap
 from shared.consent import BIOMETRIC_TEXT_VERSION, Purpose
 from shared.envelope import (
@@ -23,14 +23,16 @@ from shared.envelope import (
     SecretWrapped,
     TemplateEnrolled,
     TemplateForgotten,
+    TemplateShared,
 )
-from shared.ids import MemberId
+from shared.ids import MemberId, StoreId
 from shared.policy import Means
-from tests.cloud.claims.world import NOON, STORE, TENANT, World
+from tests.cloud.claims.world import NOON, TENANT, World
 from tests.support.kiosk import VirtualKiosk
 
 EMBEDDER = b"embedder"
 FIRST, SECOND, THIRD = (name * 4 for name in (b"k1", b"k2", b"k3"))
+OTHER_STORE, OTHER_KEY = StoreId("porto"), b"o1" * 4
 
 
 def sealed_of(member: MemberId, key: bytes, salt: bytes = b"") -> SealedTemplate:
@@ -48,7 +50,7 @@ def consent(
     assert isinstance(header, dict)
     fact = ConsentSaid(
         tenant=TENANT,
-        store=STORE,
+        store=kiosk.policy.store,
         member=member,
         purpose=Purpose.BIOMETRIC,
         given=given,
@@ -65,9 +67,30 @@ def enrolled(
     """The kiosk learnt the member's face."""
     fact = TemplateEnrolled(
         tenant=TENANT,
-        store=STORE,
+        store=kiosk.policy.store,
         template=sealed_of(member, key, kiosk.device.encode()),
         frames=5,
+        text_version=BIOMETRIC_TEXT_VERSION,
+    )
+    return kiosk.say(msgspec.structs.replace(fact, **changes), at, {})
+
+
+def shared(
+    kiosk: VirtualKiosk,
+    member: MemberId,
+    at: datetime | None = NOON,
+    /,
+    *,
+    to: StoreId = OTHER_STORE,
+    key: bytes = OTHER_KEY,
+    **changes: object,
+) -> Envelope:
+    """The kiosk sealed the member's template for the other store."""
+    fact = TemplateShared(
+        tenant=TENANT,
+        store=kiosk.policy.store,
+        for_store=to,
+        template=sealed_of(member, key, kiosk.device.encode()),
         text_version=BIOMETRIC_TEXT_VERSION,
     )
     return kiosk.say(msgspec.structs.replace(fact, **changes), at, {})
@@ -77,7 +100,7 @@ def forgotten(
     kiosk: VirtualKiosk, member: MemberId, at: datetime = NOON, /, *, why: Forgetting = Forgetting.WITHDRAWN
 ) -> Envelope:
     """The kiosk holds no template of the member any more."""
-    return kiosk.say(TemplateForgotten(tenant=TENANT, store=STORE, member=member, why=why), at, {})
+    return kiosk.say(TemplateForgotten(tenant=TENANT, store=kiosk.policy.store, member=member, why=why), at, {})
 
 
 def wrapped(
@@ -92,7 +115,8 @@ def wrapped(
 ) -> Envelope:
     """The kiosk wrapped the secret of that name for another, or for itself."""
     wrap = Wrap(device=for_whom, sealed=wrap_of(for_whom, key, kiosk, salt))
-    return kiosk.say(SecretWrapped(tenant=TENANT, store=STORE, key=key, previous=previous, wrap=wrap), at, {})
+    fact = SecretWrapped(tenant=TENANT, store=kiosk.policy.store, key=key, previous=previous, wrap=wrap)
+    return kiosk.say(fact, at, {})
 
 
 def wrap_of(for_whom: str, key: bytes, by: VirtualKiosk, salt: bytes = b"") -> bytes:
@@ -102,7 +126,7 @@ def wrap_of(for_whom: str, key: bytes, by: VirtualKiosk, salt: bytes = b"") -> b
 
 def disputed(kiosk: VirtualKiosk, member: MemberId, at: datetime = NOON, /, **changes: object) -> Envelope:
     """Whoever stood there is not that member."""
-    fact = FaceDisputed(tenant=TENANT, store=STORE, member=member, claim=None)
+    fact = FaceDisputed(tenant=TENANT, store=kiosk.policy.store, member=member, claim=None)
     return kiosk.say(msgspec.structs.replace(fact, **changes), at, {})
 
 
@@ -116,6 +140,7 @@ class Holder:
     group: GroupPage | None = None
     templates: dict[bytes, SealedTemplate] = field(default_factory=dict)
     consents: dict[bytes, int | None] = field(default_factory=dict)
+    wanted: tuple[TemplateWanted, ...] = ()
     feeds: FeedVersions = field(default_factory=FeedVersions)
     leased_ms: int = 0
     resets: int = 0
@@ -153,7 +178,7 @@ class Holder:
             if entry.template is not None:
                 self.templates[entry.member] = entry.template
         if not page.more:
-            self.leased_ms = page.issued_ms
+            self.leased_ms, self.wanted = page.issued_ms, page.wanted
 
 
 def history(world: World, member: MemberId) -> tuple[ConsentRecord, ...]:

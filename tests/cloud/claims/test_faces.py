@@ -689,7 +689,7 @@ def test_the_verifier_sees_each_broken_promise(world: World, doors: tuple[Holder
             "INSERT INTO template_waiting SELECT member, store, key, tenant, embedder, sealed, text_version, device,"
             " frames, resealed, enrolled_at, recorded_at FROM sealed_template WHERE removed = 0"
         )
-    assert broken(world) == set(FacePromise)
+    assert broken(world) == set(FacePromise) - {FacePromise.F5_NAMED}, "nobody named a store here"
     with writing(world.engine) as connection:
         connection.exec_driver_sql(
             f"INSERT INTO member_consent ({columns}, number, given, recorded_at)"

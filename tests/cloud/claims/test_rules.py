@@ -49,7 +49,7 @@ from shared.consent import Purpose
 from shared.envelope import Envelope, EnvelopeFault, Opened, open_envelope
 from shared.ids import CampaignId, ClaimId, DeviceId, MemberId, RuleId, StoreId, TenantId, derive_claim_id
 from shared.policy import POLICY_AGE_MAX, Means, Policy
-from tests.cloud.claims.faces import FIRST, consent, disputed, enrolled, forgotten, sealed_of, wrapped
+from tests.cloud.claims.faces import FIRST, consent, disputed, enrolled, forgotten, sealed_of, shared, wrapped
 from tests.cloud.claims.world import NOON
 from tests.support.kiosk import VirtualKiosk, member_of
 
@@ -626,6 +626,7 @@ def test_whom_a_fact_names_and_what_is_only_carried() -> None:
     facts = {
         "consent": consent(kiosk(), MEMBER),
         "template": enrolled(kiosk(), MEMBER),
+        "shared": shared(kiosk(), MEMBER),
         "forgotten": forgotten(kiosk(), MEMBER),
         "disputed": disputed(kiosk(), MEMBER),
         "visit": kiosk().visit(MEMBER),
@@ -635,5 +636,5 @@ def test_whom_a_fact_names_and_what_is_only_carried() -> None:
     }
     read = {name: opened(said).fact for name, said in facts.items()}
     assert {name for name, fact in read.items() if member_named(fact) == MEMBER} == facts.keys() - {"clock", "secret"}
-    assert {name for name, fact in read.items() if is_carried_only(fact)} == {"template", "secret"} == CARRIED
+    assert {name for name, fact in read.items() if is_carried_only(fact)} == {"template", "shared", "secret"} == CARRIED
     assert member_named(None) is None

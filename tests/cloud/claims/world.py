@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, func, select
 from cloud.campaigns.actions import allot, create_campaign
 from cloud.campaigns.rules import Campaign
 from cloud.catalogue.actions import create_merchant, create_programme, create_store, create_tenant, set_daily_reward
-from cloud.catalogue.rules import Merchant, Programme, Store
+from cloud.catalogue.rules import FaceRules, Merchant, Programme, Store
 from cloud.claims.actions import apply_batches
 from cloud.claims.tables import envelope
 from cloud.devices.actions import issue_epoch
@@ -44,9 +44,11 @@ class World:
     policy: Policy
     kiosks: dict[DeviceId, VirtualKiosk] = field(default_factory=dict)
 
-    def add_kiosk(self, name: str, *, now: datetime = NOON, with_allotment: bool = True) -> VirtualKiosk:
-        """A kiosk at the store with an epoch and, unless told otherwise, a full allotment."""
-        kiosk = VirtualKiosk(device=DeviceId(name), policy=self.policy)
+    def add_kiosk(
+        self, name: str, *, now: datetime = NOON, with_allotment: bool = True, policy: Policy | None = None
+    ) -> VirtualKiosk:
+        """A kiosk at the store, or the policy's, with an epoch and, unless told otherwise, a full allotment."""
+        kiosk = VirtualKiosk(device=DeviceId(name), policy=policy or self.policy)
         with writing(self.engine) as connection:
             _register(connection, kiosk, now)
             if with_allotment:
@@ -68,6 +70,32 @@ class World:
             is_settled=is_settled,
             now=now,
         )
+
+    def add_store(self, store: StoreId, *, faces: bool = True, now: datetime = NOON) -> Policy:
+        """Another store of the programme; its terms."""
+        place = Store(
+            id=store,
+            tenant=TENANT,
+            merchant="rossi-spa",
+            programme="bottega",
+            name=store.capitalize(),
+            zone="Europe/Rome",
+            cutoff_hour=4,
+        )
+        with writing(self.engine) as connection:
+            assert create_store(connection, place, now) == place
+            made = set_daily_reward(
+                connection,
+                store,
+                points=10,
+                reduced_points=4,
+                campaign=CAMPAIGN,
+                cards_reduced=False,
+                now=now,
+                faces=FaceRules(recognised=faces),
+            )
+        assert isinstance(made, Policy)
+        return made
 
     def reissue(self, *, points: int, now: datetime = NOON, **changes: bool) -> Policy:
         """The next version of the store's terms."""
@@ -206,7 +234,7 @@ def _register(connection: Connection, kiosk: VirtualKiosk, now: datetime) -> Non
         device.insert().values(
             id=kiosk.device,
             tenant=TENANT,
-            store=STORE,
+            store=kiosk.policy.store,
             tls_public=b"tls " + kiosk.public_key,
             signing_public=kiosk.public_key,
             fingerprint=kiosk.device,

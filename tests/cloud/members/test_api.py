@@ -1,6 +1,7 @@
 """The members' API as a phone, a counter and a stranger use it, on both databases."""
 
 import base64
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -11,6 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from httpx import Response
 from sqlalchemy import select, update
 
+from cloud.catalogue.actions import set_daily_reward
+from cloud.catalogue.rules import FaceRules
 from cloud.kit.auth import Scope, issue_token
 from cloud.kit.database import reading, writing
 from cloud.kit.idempotency import KEY_REUSED
@@ -23,9 +26,9 @@ from cloud.members.api import router
 from cloud.members.rules import CARD_SERIAL_MAX, JOIN_BURST, Enrolment, FaceProof, Origin
 from cloud.members.tables import member, member_bearer
 from shared.biometrics import Forgetting
-from shared.ids import DeviceId, MemberId, TenantId, parse_member
+from shared.ids import CampaignId, DeviceId, MemberId, TenantId, parse_member
 from shared.tokens import Card, parse_token, show_phone_code, step_of, verify_token
-from tests.cloud.members.conftest import CENTRO, NOON, PROGRAMME, TENANT, Town
+from tests.cloud.members.conftest import CENTRO, NOON, PORTO, PROGRAMME, TENANT, Town
 from tests.cloud.service import create_client
 
 PHONE = Ed25519PrivateKey.from_private_bytes(bytes(31) + b"\x07")
@@ -257,6 +260,8 @@ def test_a_consent_is_answered_with_its_receipt(counter: Counter) -> None:
         "said_at": "2026-03-02T12:00:00Z",
         "kiosk": None,
         "envelope": None,
+        "store": None,
+        "store_name": None,
     }
     assert counter.client.get("/v1/members/me", headers=me).json()["marketing"] is True
     counter.client.post("/v1/members/me/consents", json={**body, "given": False}, headers=me)
@@ -314,6 +319,7 @@ def test_a_face_is_known_where_it_was_learnt_and_its_deletion_is_proved(counter:
         "text_version": 1,
         "stores": [],
         "deletions": [],
+        "others": [],
     }
     given = counter.client.post("/v1/members/me/consents", json=FACE, headers=me)
     assert (given.status_code, given.json()["purpose"], given.json()["given"]) == (201, "biometric", True)
@@ -343,6 +349,7 @@ def test_a_face_is_known_where_it_was_learnt_and_its_deletion_is_proved(counter:
         "text_version": 1,
         "stores": [],
         "deletions": [waiting, {**waiting, "kiosk": "door2", "deleted_at": "2026-03-02T15:00:00Z"}],
+        "others": [],
     }
 
 
@@ -499,3 +506,119 @@ def test_a_cursor_that_names_nobody_is_refused(counter: Counter) -> None:
     staff = counter.staff(Scope.AUDITOR)
     answer = counter.client.get("/v1/members", params={"cursor": encode_cursor("nobody")}, headers=staff)
     assert _problem(answer) == (404, "not-found")
+
+
+def open_porto(counter: Counter, *, faces: bool = True) -> None:
+    """The other store recognises faces, and its kiosks share a secret."""
+    with writing(counter.town.engine) as connection:
+        set_daily_reward(
+            connection,
+            PORTO,
+            points=10,
+            reduced_points=5,
+            campaign=CampaignId("spring"),
+            cards_reduced=False,
+            faces=FaceRules(recognised=faces),
+            now=NOON,
+        )
+        set_template_key(connection, PORTO, b"p" * 8, NOON)
+
+
+def hand_on(counter: Counter, member: MemberId, *, at: datetime, opened: bool) -> None:
+    """A kiosk in the centre has sealed the template for the other store; one of that store's has opened it."""
+    given = Enrolment(
+        tenant=TENANT,
+        store=PORTO,
+        member=member,
+        key=b"p" * 8,
+        embedder=bytes(8),
+        sealed=b"sealed",
+        text_version=1,
+        device=DeviceId("door1"),
+        frames=0,
+        resealed=False,
+        enrolled_at=at,
+        given_by=CENTRO,
+    )
+    with writing(counter.town.engine) as connection:
+        keep_templates(connection, [given], at)
+        if opened:
+            resealed = replace(given, device=DeviceId("side1"), resealed=True, given_by=None)
+            keep_templates(connection, [resealed], at)
+
+
+def face_of(counter: Counter, me: dict[str, str]) -> dict[str, list[dict[str, object]]]:
+    told: dict[str, list[dict[str, object]]] = counter.client.get("/v1/members/me/face", headers=me).json()
+    return told
+
+
+def test_another_store_is_allowed_by_name_and_withdrawn_by_itself(counter: Counter) -> None:
+    me = counter.join()
+    open_porto(counter)
+    counter.client.post("/v1/members/me/consents", json=FACE, headers=me)
+    assert face_of(counter, me)["others"] == [], "known nowhere yet"
+    counter.now = NOON + timedelta(hours=1)
+    id = enrol(counter, me, at=counter.now)
+    porto: dict[str, object] = {"store": "porto", "store_name": "Porto", "allowed": False, "since": None}
+    assert face_of(counter, me)["others"] == [porto]
+
+    counter.now = NOON + timedelta(hours=2)
+    receipt = counter.client.post("/v1/members/me/consents", json={**FACE, "store": "porto"}, headers=me)
+    assert receipt.status_code == 201
+    said = receipt.json()
+    assert (said["purpose"], said["given"], said["store"], said["store_name"]) == ("biometric", True, "porto", "Porto")
+    assert face_of(counter, me)["others"] == [{**porto, "allowed": True}]
+    hand_on(counter, id, at=counter.now, opened=False)
+    assert face_of(counter, me)["others"] == [{**porto, "allowed": True}], "nobody there has opened it"
+    assert [known["store"] for known in face_of(counter, me)["stores"]] == ["centro"]
+    hand_on(counter, id, at=counter.now, opened=True)
+    assert face_of(counter, me)["others"] == [{**porto, "allowed": True, "since": "2026-03-02T14:00:00Z"}]
+    assert [known["store"] for known in face_of(counter, me)["stores"]] == ["centro", "porto"]
+
+    counter.now = NOON + timedelta(hours=3)
+    withdrawn = {**FACE, "given": False, "text_version": 0, "store": "porto"}
+    assert counter.client.post("/v1/members/me/consents", json=withdrawn, headers=me).status_code == 201
+    face = face_of(counter, me)
+    assert ([known["store"] for known in face["stores"]], face["others"]) == (["centro"], [porto])
+    assert [one["kiosk"] for one in face["deletions"]] == ["side1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"store": "porto"}, (409, "face-unknown")),
+        ({"store": "centro"}, (409, "face-unknown")),
+        ({"store": "nowhere"}, (404, "not-found")),
+        ({"store": "porto", "text_version": 2}, (409, "text-outdated")),
+        ({"store": "porto", "purpose": "marketing"}, (422, "invalid-request")),
+        ({"store": "Porto!"}, (422, "invalid-request")),
+    ],
+)
+def test_a_store_that_cannot_be_named_is_refused(
+    counter: Counter, change: dict[str, object], problem: tuple[int, str]
+) -> None:
+    me = counter.join()
+    counter.client.post("/v1/members/me/consents", json=FACE, headers=me)
+    assert _problem(counter.client.post("/v1/members/me/consents", json={**FACE, **change}, headers=me)) == problem
+
+
+def test_a_store_is_not_named_before_the_consent_to_be_recognised_at_all(counter: Counter) -> None:
+    me = counter.join()
+    counter.client.post("/v1/members/me/consents", json=FACE, headers=me)
+    counter.now = NOON + timedelta(hours=1)
+    enrol(counter, me, at=counter.now)
+    centre = {**FACE, "store": "centro"}
+    assert _problem(counter.client.post("/v1/members/me/consents", json=centre, headers=me)) == (409, "face-unknown")
+    counter.now = NOON + timedelta(hours=2)
+    counter.client.post("/v1/members/me/consents", json={**FACE, "given": False}, headers=me)
+    porto = {**FACE, "store": "porto"}
+    assert _problem(counter.client.post("/v1/members/me/consents", json=porto, headers=me)) == (409, "face-unknown")
+
+
+def test_a_store_without_recognition_is_not_offered(counter: Counter) -> None:
+    me = counter.join()
+    open_porto(counter, faces=False)
+    counter.client.post("/v1/members/me/consents", json=FACE, headers=me)
+    counter.now = NOON + timedelta(hours=1)
+    enrol(counter, me, at=counter.now)
+    assert face_of(counter, me)["others"] == []

@@ -1,21 +1,35 @@
 """The part of the member page that is about the face, in a real browser: agree, see where, withdraw, see the proofs."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from cloud.catalogue.actions import create_store, set_daily_reward
+from cloud.catalogue.queries import store_by_id
+from cloud.catalogue.rules import FaceRules, Store
 from cloud.kit.database import writing
 from cloud.members.actions import keep_face_proofs, keep_templates, note_templates_told, set_template_key
 from cloud.members.rules import Enrolment, FaceProof, Origin
 from shared.biometrics import Forgetting
 from shared.consent import BIOMETRIC_TEXT_VERSION
-from shared.ids import DeviceId, MemberId, parse_member
-from tests.browser.member_stand import STORE, TENANT, MemberStand, join, member_stand, open_phone, trusting_chromium
+from shared.ids import CampaignId, DeviceId, MemberId, StoreId, parse_member
+from tests.browser.member_stand import (
+    PROGRAMME,
+    STORE,
+    TENANT,
+    MemberStand,
+    join,
+    member_stand,
+    open_phone,
+    trusting_chromium,
+)
 from tests.support.chromium import why_no_chromium
 
-KEY = b"k" * 8
+KEY, OTHER_KEY = b"k" * 8, b"o" * 8
+OTHER_STORE = StoreId("bottega-aurora-castello")
 FIRST, SECOND = DeviceId("abcdefghijkl"), DeviceId("mnopqrstuvwx")
 
 
@@ -74,6 +88,56 @@ def learn(stand: MemberStand, member: MemberId) -> None:
         note_templates_told(connection, STORE, SECOND, version=1, whole=True, now=stand.now())
 
 
+def open_another_shop(stand: MemberStand) -> None:
+    """A second shop of the programme, whose kiosks recognise faces and share a secret."""
+    place = Store(
+        id=OTHER_STORE,
+        tenant=TENANT,
+        merchant="aurora-srl",
+        programme=PROGRAMME,
+        name="Piazza Castello 1",
+        zone="Europe/Rome",
+        cutoff_hour=4,
+    )
+    with writing(stand.engine) as connection:
+        if store_by_id(connection, OTHER_STORE) is not None:
+            return
+        assert create_store(connection, place, stand.now()) == place
+        set_daily_reward(
+            connection,
+            OTHER_STORE,
+            points=10,
+            reduced_points=5,
+            campaign=CampaignId("spring"),
+            cards_reduced=False,
+            faces=FaceRules(recognised=True),
+            now=stand.now(),
+        )
+        set_template_key(connection, OTHER_STORE, OTHER_KEY, stand.now())
+
+
+def pass_on(stand: MemberStand, member: MemberId) -> None:
+    """The first shop's kiosk seals the template for the second, whose kiosk seals it anew."""
+    given = Enrolment(
+        tenant=TENANT,
+        store=OTHER_STORE,
+        member=member,
+        key=OTHER_KEY,
+        embedder=bytes(8),
+        sealed=b"sealed for the other",
+        text_version=BIOMETRIC_TEXT_VERSION,
+        device=FIRST,
+        frames=0,
+        resealed=False,
+        enrolled_at=stand.now(),
+        given_by=STORE,
+    )
+    with writing(stand.engine) as connection:
+        keep_templates(connection, [given], stand.now())
+        keep_templates(connection, [replace(given, device=SECOND, resealed=True, given_by=None)], stand.now())
+        note_templates_told(connection, OTHER_STORE, SECOND, version=1, whole=True, now=stand.now())
+
+
 def prove(stand: MemberStand, member: MemberId) -> None:
     """The second kiosk says that it has deleted."""
     origin = Origin(device=SECOND, epoch=1, seq=1)
@@ -108,6 +172,40 @@ def test_agree_be_known_withdraw_and_see_the_proofs(page: Page, stand: MemberSta
     expect(page.locator("#face-proofs li").nth(1)).to_contain_text("provato dalla firma del totem")
     expect(page.locator("#face-proofs li").nth(0)).to_contain_text("in attesa della prova")
     expect(page.locator("#history li").first).to_contain_text("Riconoscimento all’ingresso: revocato")
+
+
+def test_allow_another_shop_by_name_and_take_it_back_there_alone(page: Page, stand: MemberStand) -> None:
+    open_another_shop(stand)
+    others = page.locator("#face-others")
+    page.locator("#face-give").click()
+    expect(page.locator("#face-withdraw")).to_be_visible()
+    expect(others, "known nowhere yet").to_be_hidden()
+    learn(stand, member_of(page))
+    page.locator("nav [data-to=code]").click()
+    page.locator("nav [data-to=data]").click()
+    expect(others.locator("li")).to_contain_text("Piazza Castello 1")
+    expect(others.locator("li")).to_contain_text("not allowed")
+    expect(page.locator("#face-others-lead")).to_contain_text("only that shop’s kiosks can open them")
+
+    page.get_by_role("button", name="Allow: Piazza Castello 1").click()
+    expect(others.locator("li")).to_contain_text("allowed; you are not known there yet")
+    expect(page.locator("#history li").first).to_contain_text("Recognition at Piazza Castello 1: given")
+    pass_on(stand, member_of(page))
+    page.locator("[data-language=it]").click()
+    expect(page.locator("#face-stores li")).to_contain_text(["Piazza Castello 1", "Via Garibaldi 8"])
+    expect(others.locator("li")).to_contain_text("dal")
+
+    page.get_by_role("button", name="Revoca e cancella: Piazza Castello 1").click()
+    expect(page.locator("#ask-text")).to_contain_text("Gli altri negozi continuano a riconoscerti.")
+    page.locator("#ask button[value=no]").click()
+    expect(page.locator("#face-stores li")).to_have_count(2)
+    page.get_by_role("button", name="Revoca e cancella: Piazza Castello 1").click()
+    page.locator("#ask button[value=yes]").click()
+    expect(page.locator("#face-stores li")).to_have_count(1)
+    expect(page.locator("#face-stores li")).to_contain_text("Via Garibaldi 8")
+    expect(page.locator("#face-proofs li")).to_contain_text(["Piazza Castello 1, totem mnopqr"])
+    expect(page.locator("#history li").first).to_contain_text("Riconoscimento da Piazza Castello 1: revocato")
+    expect(others.locator("li")).to_contain_text("non permesso")
 
 
 def test_a_question_that_is_not_confirmed_withdraws_nothing(page: Page) -> None:

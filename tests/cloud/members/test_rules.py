@@ -22,14 +22,19 @@ from cloud.members.rules import (
     Phone,
     PhoneRefusal,
     RecordedProof,
+    StoreWord,
     TemplateFate,
     cut_feed,
     day_number,
     deleted_at,
     face_consent,
+    face_consent_at,
+    may_be_given,
+    named_stores,
     network_of,
     nickname_fault,
     phone_refusal,
+    store_word,
     template_fate,
     tidy_nickname,
 )
@@ -173,7 +178,15 @@ def hours(count: float) -> datetime:
     return NOON + timedelta(hours=count)
 
 
-def said(number: int, given: bool, at: float, *, purpose: Purpose = Purpose.BIOMETRIC, text: int = 1) -> ConsentRecord:
+def said(
+    number: int,
+    given: bool,
+    at: float,
+    *,
+    purpose: Purpose = Purpose.BIOMETRIC,
+    text: int = 1,
+    store: StoreId | None = None,
+) -> ConsentRecord:
     """A line of the history, recorded a day after it was said."""
     words = ConsentWords(text_version=text, language=Language.ITALIAN, channel=Channel.KIOSK)
     return ConsentRecord(
@@ -184,6 +197,7 @@ def said(number: int, given: bool, at: float, *, purpose: Purpose = Purpose.BIOM
         words=words,
         recorded_at=hours(at + 24),
         said_at=hours(at),
+        store=store,
     )
 
 
@@ -200,6 +214,7 @@ def said(number: int, given: bool, at: float, *, purpose: Purpose = Purpose.BIOM
         ([said(1, False, 0), said(2, True, 0)], FaceConsent(withdrawn_at=hours(0))),
         ([said(1, True, 0, text=1), said(2, True, 0, text=2)], FaceConsent(text_version=2)),
         ([said(1, False, 3), said(2, False, 1), said(3, True, 4)], FaceConsent(text_version=1, withdrawn_at=hours(3))),
+        ([said(1, True, 0), said(2, False, 1, store=StoreId("porto"))], FaceConsent(text_version=1)),
     ],
 )
 def test_what_was_said_last_is_in_force(records: list[ConsentRecord], expected: FaceConsent) -> None:
@@ -207,7 +222,96 @@ def test_what_was_said_last_is_in_force(records: list[ConsentRecord], expected: 
     assert face_consent(records[::-1]) == expected
 
 
-def enrolment(at: float = 1, *, key: bytes = KEY, text: int = 1, resealed: bool = False) -> Enrolment:
+PORTO = StoreId("porto")
+AT_ALL = FaceConsent(text_version=1)
+
+
+@pytest.mark.parametrize(
+    ("records", "word", "learnt", "given"),
+    [
+        ([], StoreWord.NOTHING, FaceConsent(), FaceConsent()),
+        ([said(1, True, 0)], StoreWord.NOTHING, AT_ALL, FaceConsent()),
+        ([said(1, True, 0), said(2, True, 1, store=StoreId("centro"))], StoreWord.NOTHING, AT_ALL, FaceConsent()),
+        ([said(1, True, 1, store=PORTO)], StoreWord.NOTHING, FaceConsent(), FaceConsent()),
+        ([said(1, True, 0), said(2, True, 1, store=PORTO)], StoreWord.ALLOWED, AT_ALL, AT_ALL),
+        (
+            [said(1, True, 0), said(2, True, 1, store=PORTO, text=2)],
+            StoreWord.ALLOWED,
+            AT_ALL,
+            FaceConsent(text_version=2),
+        ),
+        (
+            [said(1, True, 0), said(2, True, 1, store=PORTO), said(3, False, 2, store=PORTO)],
+            StoreWord.BARRED,
+            FaceConsent(withdrawn_at=hours(2)),
+            FaceConsent(withdrawn_at=hours(2)),
+        ),
+        (
+            [said(1, True, 0), said(2, False, 1, store=PORTO), said(3, True, 1, store=PORTO)],
+            StoreWord.BARRED,
+            FaceConsent(withdrawn_at=hours(1)),
+            FaceConsent(withdrawn_at=hours(1)),
+        ),
+        (
+            [said(1, True, 0), said(2, False, 1, store=PORTO), said(3, True, 2, store=PORTO)],
+            StoreWord.ALLOWED,
+            FaceConsent(text_version=1, withdrawn_at=hours(1)),
+            FaceConsent(text_version=1, withdrawn_at=hours(1)),
+        ),
+        (
+            [said(1, True, 0), said(2, False, 1, store=PORTO), said(3, True, 2)],
+            StoreWord.NOTHING,
+            FaceConsent(text_version=1, withdrawn_at=hours(1)),
+            FaceConsent(withdrawn_at=hours(1)),
+        ),
+        (
+            [said(1, True, 0), said(2, False, 1, store=PORTO), said(3, True, 0.5)],
+            StoreWord.BARRED,
+            FaceConsent(withdrawn_at=hours(1)),
+            FaceConsent(withdrawn_at=hours(1)),
+        ),
+        (
+            [said(1, True, 0), said(2, True, 1, store=PORTO), said(3, False, 2)],
+            StoreWord.NOTHING,
+            FaceConsent(withdrawn_at=hours(2)),
+            FaceConsent(withdrawn_at=hours(2)),
+        ),
+        (
+            [said(1, True, 0), said(2, True, 1, store=PORTO), said(3, False, 2), said(4, True, 3)],
+            StoreWord.NOTHING,
+            FaceConsent(text_version=1, withdrawn_at=hours(2)),
+            FaceConsent(withdrawn_at=hours(2)),
+        ),
+        (
+            [said(1, True, 0), said(2, False, 1), said(3, True, 2), said(4, True, 3, store=PORTO)],
+            StoreWord.ALLOWED,
+            FaceConsent(text_version=1, withdrawn_at=hours(1)),
+            FaceConsent(text_version=1, withdrawn_at=hours(1)),
+        ),
+    ],
+)
+def test_what_was_said_of_one_store_is_in_force_there(
+    records: list[ConsentRecord], word: StoreWord, learnt: FaceConsent, given: FaceConsent
+) -> None:
+    for heard in (records, records[::-1]):
+        assert store_word(heard, PORTO) is word
+        assert face_consent_at(heard, PORTO, given=False) == learnt
+        assert face_consent_at(heard, PORTO, given=True) == given
+
+
+def test_the_stores_that_were_named_are_told_once_each() -> None:
+    records = [said(1, True, 0), said(2, True, 1, store=PORTO), said(3, False, 2, store=PORTO)]
+    assert named_stores([*records, said(4, True, 3, store=StoreId("centro"))]) == ("centro", "porto")
+
+
+def enrolment(
+    at: float = 1,
+    *,
+    key: bytes = KEY,
+    text: int = 1,
+    resealed: bool = False,
+    given_by: StoreId | None = None,
+) -> Enrolment:
     """A template of the member."""
     return Enrolment(
         tenant=TenantId("rossi"),
@@ -221,6 +325,7 @@ def enrolment(at: float = 1, *, key: bytes = KEY, text: int = 1, resealed: bool 
         frames=5,
         resealed=resealed,
         enrolled_at=hours(at),
+        given_by=given_by,
     )
 
 
@@ -248,6 +353,7 @@ AGAIN = FaceConsent(text_version=1, withdrawn_at=hours(1))
         (enrolment(1), GIVEN, HeldTemplate.KEPT, enrolment(2), TemplateFate.IGNORE),
         (enrolment(2), GIVEN, HeldTemplate.KEPT, enrolment(2), TemplateFate.KEEP),
         (enrolment(3), GIVEN, HeldTemplate.KEPT, enrolment(2), TemplateFate.KEEP),
+        (enrolment(1, resealed=True), GIVEN, HeldTemplate.KEPT, enrolment(2, given_by=PORTO), TemplateFate.KEEP),
     ],
 )
 def test_what_becomes_of_a_template(
@@ -258,6 +364,27 @@ def test_what_becomes_of_a_template(
 
 def test_without_a_secret_every_template_waits() -> None:
     assert template_fate(enrolment(), GIVEN, key=None, holds=HeldTemplate.NONE, held=None) is TemplateFate.WAIT
+
+
+@pytest.mark.parametrize(
+    ("one", "consent", "held", "may"),
+    [
+        (enrolment(given_by=PORTO), GIVEN, None, True),
+        (enrolment(given_by=PORTO), FaceConsent(), None, False),
+        (enrolment(given_by=PORTO, text=2), GIVEN, None, False),
+        (enrolment(given_by=PORTO, key=OTHER), GIVEN, None, False),
+        (enrolment(1, given_by=PORTO), AGAIN, None, False),
+        (enrolment(2, given_by=PORTO), AGAIN, None, True),
+        (enrolment(given_by=PORTO), GIVEN, enrolment(), False),
+        (enrolment(given_by=PORTO), GIVEN, enrolment(key=OTHER), False),
+        (enrolment(given_by=PORTO), GIVEN, enrolment(given_by=PORTO), False),
+        (enrolment(given_by=PORTO), GIVEN, enrolment(given_by=PORTO, key=OTHER), True),
+    ],
+)
+def test_whether_a_template_of_another_store_is_taken(
+    one: Enrolment, consent: FaceConsent, held: Enrolment | None, may: bool
+) -> None:
+    assert may_be_given(one, consent, key=KEY, held=held) is may
 
 
 @pytest.mark.parametrize(

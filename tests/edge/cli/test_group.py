@@ -8,7 +8,18 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from edge.channel.messages import AdmissionAsked, AdmissionTold, JoinAsked, JoinTold, StatusAsked, StatusTold
+from edge.channel.messages import (
+    AdmissionAsked,
+    AdmissionTold,
+    DistrustAsked,
+    DistrustTold,
+    IntroductionAsked,
+    JoinAsked,
+    JoinTold,
+    StatusAsked,
+    StatusTold,
+    TrustAsked,
+)
 from edge.cli import group
 from edge.cli.group import Vault
 from edge.db.templates import TemplateDatabase
@@ -49,12 +60,18 @@ def test_the_state_of_the_group_has_names_others_rely_on(tmp_path: Path) -> None
     assert asked == [msgspec.msgpack.encode(StatusAsked())]
     assert (result.exit_code, json.loads(result.stdout)) == (
         0,
-        {"group": "00112233aabbccdd", "templates": 12, "faces": "on"},
+        {
+            "group": "00112233aabbccdd",
+            "templates": 12,
+            "faces": "on",
+            "partners": [{"store": "porto", "group": "ffeeddccbbaa9988"}],
+            "shares_waiting": 2,
+        },
     )
 
 
 def test_a_kiosk_without_a_secret_is_exit_code_one(tmp_path: Path) -> None:
-    told: StatusTold = msgspec.structs.replace(TOLD, group=None, faces="no group secret")
+    told: StatusTold = msgspec.structs.replace(TOLD, group=None, faces="no group secret", partners=(), shares_waiting=0)
     with agent(tmp_path / "agent.sock", said(told)):
         result = run(tmp_path, "status")
     assert (result.exit_code, result.stdout.splitlines()) == (
@@ -63,11 +80,22 @@ def test_a_kiosk_without_a_secret_is_exit_code_one(tmp_path: Path) -> None:
     )
 
 
+def test_who_was_introduced_and_what_waits_for_it_is_said(tmp_path: Path) -> None:
+    with agent(tmp_path / "agent.sock", said(TOLD)):
+        result = run(tmp_path, "status")
+    assert result.stdout.splitlines()[3:] == [
+        "knows     porto (ffeeddccbbaa9988)",
+        "waiting   2 members asked to be known at stores that were not introduced",
+    ]
+
+
 @pytest.mark.parametrize(
     ("word", "question", "answer"),
     [
         ("join", JoinAsked(), JoinTold(seconds=120, reason=None)),
         ("admit", AdmissionAsked(), AdmissionTold(seconds=120, reason=None)),
+        ("introduce", IntroductionAsked(), JoinTold(seconds=120, reason=None)),
+        ("trust", TrustAsked(), AdmissionTold(seconds=120, reason=None)),
     ],
 )
 def test_a_window_is_opened_and_said_to_be(
@@ -80,11 +108,24 @@ def test_a_window_is_opened_and_said_to_be(
     assert "120 seconds" in result.stdout
 
 
+def test_an_introduction_is_taken_back_or_it_is_said_why_not(tmp_path: Path) -> None:
+    with agent(tmp_path / "agent.sock", said(DistrustTold(reason=None))) as asked:
+        result = run(tmp_path, "distrust", "porto")
+    assert asked == [msgspec.msgpack.encode(DistrustAsked(store="porto"))]
+    assert (result.exit_code, "porto is not known here any more" in result.stdout) == (0, True)
+    (tmp_path / "agent.sock").unlink()
+    with agent(tmp_path / "agent.sock", said(DistrustTold(reason="that store was not introduced here"))):
+        result = run(tmp_path, "distrust", "porto")
+    assert (result.exit_code, result.stderr) == (1, "that store was not introduced here\n")
+
+
 @pytest.mark.parametrize(
     ("word", "answer"),
     [
         ("join", JoinTold(seconds=0, reason="vision does not run")),
         ("admit", AdmissionTold(seconds=0, reason="vision does not run")),
+        ("introduce", JoinTold(seconds=0, reason="vision does not run")),
+        ("trust", AdmissionTold(seconds=0, reason="vision does not run")),
     ],
 )
 def test_a_refusal_is_one_line_and_exit_code_one(tmp_path: Path, word: str, answer: msgspec.Struct) -> None:
@@ -93,7 +134,7 @@ def test_a_refusal_is_one_line_and_exit_code_one(tmp_path: Path, word: str, answ
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "vision does not run\n")
 
 
-@pytest.mark.parametrize("word", ["status", "join", "admit"])
+@pytest.mark.parametrize("word", ["status", "join", "admit", "introduce", "trust"])
 def test_an_agent_that_does_not_run_is_said_to(tmp_path: Path, word: str) -> None:
     result = run(tmp_path, word)
     assert (result.exit_code, result.stderr) == (1, "the agent is not running\n")

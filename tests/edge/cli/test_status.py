@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from edge.channel.messages import HeardDone, StatusAsked, StatusTold
+from edge.channel.messages import HeardDone, PartnerTold, StatusAsked, StatusTold
 from edge.cli import status
 
 TOLD = StatusTold(
@@ -38,6 +38,8 @@ TOLD = StatusTold(
     templates=12,
     group="00112233aabbccdd",
     no_match_today=3,
+    partners=(PartnerTold(store="porto", group="ffeeddccbbaa9988"),),
+    shares_waiting=2,
 )
 
 
@@ -81,7 +83,8 @@ def test_as_json_it_has_the_names_others_rely_on(tmp_path: Path) -> None:
         code, out, err = run(path, "--json")
     assert asked == [msgspec.msgpack.encode(StatusAsked())]
     assert (code, err) == (0, "")
-    assert json.loads(out) == {"running": True} | {field: getattr(TOLD, field) for field in TOLD.__struct_fields__}
+    fields = json.loads(msgspec.json.encode(TOLD))
+    assert json.loads(out) == {"running": True} | {field: fields[field] for field in TOLD.__struct_fields__}
 
 
 @pytest.mark.parametrize(

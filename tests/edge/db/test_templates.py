@@ -80,6 +80,9 @@ def test_templates_are_given_by_key_and_embedder(shelf: TemplateDatabase) -> Non
     keep(shelf, sealed(1), sealed(2, key=OTHER_KEY), sealed(3, embedder=OTHER_EMBEDDER))
     assert tuple(shelf.all_sealed(KEY)) == (sealed(1), sealed(3, embedder=OTHER_EMBEDDER))
     assert tuple(shelf.all_sealed(KEY, EMBEDDER)) == (sealed(1),)
+    beginning = sealed(1).sealed[:1]
+    assert sealed(1) in tuple(shelf.all_sealed(KEY, beginning=beginning))
+    assert tuple(shelf.all_sealed(KEY, beginning=bytes([beginning[0] ^ 1]))) == ()
     assert shelf.sealed_of(member(2)) == sealed(2, key=OTHER_KEY)
     assert shelf.sealed_of(member(4)) is None
     assert shelf.count() == 3

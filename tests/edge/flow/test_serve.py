@@ -20,6 +20,8 @@ from edge.channel.messages import (
     AdmissionTold,
     CameraSeen,
     CodesSeen,
+    DistrustAsked,
+    DistrustTold,
     EnrolAsked,
     EnrolHinted,
     EnrolStarts,
@@ -31,6 +33,7 @@ from edge.channel.messages import (
     FromAgent,
     Heard,
     HeardDone,
+    IntroductionAsked,
     JoinAsked,
     JoinTold,
     LinkDown,
@@ -44,6 +47,7 @@ from edge.channel.messages import (
     TemplatesKept,
     TemplatesTold,
     Touched,
+    TrustAsked,
     ViewClear,
     VisionHello,
     WebHello,
@@ -540,6 +544,12 @@ def test_the_command_line_opens_windows_and_shows_requests(tmp_path: Path) -> No
             while (told := await expect(asking, JoinTold)).reason == "vision does not run":
                 asking.send(JoinAsked())
             assert told.reason == "this kiosk is of the group already"
+        async with joined(device, TrustAsked()) as asking:
+            assert (await expect(asking, AdmissionTold)).seconds == 0
+        async with joined(device, DistrustAsked(store="porto")) as asking:
+            assert (await expect(asking, DistrustTold)).reason is not None
+        async with joined(device, IntroductionAsked()) as asking:
+            assert (await expect(asking, JoinTold)).seconds == 0
 
     run(tmp_path, scene)
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edge.channel.messages import (
@@ -21,11 +22,16 @@ from edge.channel.messages import (
     FaceSettled,
     FaceTerms,
     GroupChanged,
+    GroupDistrusted,
+    GroupIntroduced,
     GroupMade,
     GroupRotated,
     GroupUnchanged,
     KioskAdmitted,
+    KnownGroup,
     LeasesEnd,
+    ShareWanted,
+    TemplateGiven,
     TemplatesKept,
     TemplatesTold,
     VisionHello,
@@ -36,6 +42,7 @@ from edge.db.templates import TemplateDatabase
 from edge.errors import ChannelBroken
 from edge.vision.faces import desk as desks
 from edge.vision.faces.desk import FaceDesk, FaceReport, FaceSources
+from edge.vision.faces.intake import Intake
 from edge.vision.faces.keeper import GroupRefusal
 from edge.vision.faces.weights import Weights
 from shared.biometrics import Forgetting, SealedTemplate
@@ -82,25 +89,26 @@ def draw(count: int) -> bytes:
 draw.calls = 0  # type: ignore[attr-defined]  # as above
 
 
+async def with_desk(folder: Path, work: Callable[[FaceDesk], Awaitable[None]], *, models: Path | None = None) -> None:
+    """Does the work at a desk that is opened before and closed after."""
+    folder.mkdir(exist_ok=True)
+    sources = FaceSources(
+        weights=Weights(models or Path(MODELS or "")),
+        shelf=TemplateDatabase(folder / "faces.db"),
+        keys=folder,
+        random=draw,
+    )
+    desk = FaceDesk(sources)
+    await desk.open()
+    try:
+        await work(desk)
+    finally:
+        await desk.close()
+
+
 def at_desk(folder: Path, work: Callable[[FaceDesk], Awaitable[None]], *, models: Path | None = None) -> None:
     """Runs the work at a desk that is opened before and closed after."""
-    folder.mkdir(exist_ok=True)
-
-    async def run() -> None:
-        sources = FaceSources(
-            weights=Weights(models or Path(MODELS or "")),
-            shelf=TemplateDatabase(folder / "faces.db"),
-            keys=folder,
-            random=draw,
-        )
-        desk = FaceDesk(sources)
-        await desk.open()
-        try:
-            await work(desk)
-        finally:
-            await desk.close()
-
-    asyncio.run(run())
+    asyncio.run(with_desk(folder, work, models=models))
 
 
 def look(desk: FaceDesk, picture: Picture | None, frames: int, *, first: int = 0) -> list[FaceReport]:
@@ -286,6 +294,98 @@ def test_liveness_is_told_as_the_terms_ask(tmp_path: Path) -> None:
         assert all(isinstance(report, FaceSeen) and report.live is not None for report in seen)
 
     at_desk(tmp_path / "kiosk", work)
+
+
+@needs_models
+def test_a_face_learnt_at_one_store_is_recognised_at_another_to_which_it_was_given(tmp_path: Path) -> None:
+    async def at_home(home: FaceDesk) -> None:
+        await home.take(terms())
+        await home.take(GroupMade())
+        await home.take(told(await learnt(home, ann())))
+
+        async def away_from_home(away: FaceDesk) -> None:
+            await away.take(terms_at("porto"))
+            await away.take(GroupMade())
+            (change,) = await home.take(introduction_of(away, "porto"))
+            assert isinstance(change, GroupChanged)
+            assert change.partners == home.hello().partners == (KnownGroup(store="porto", key=group_of(away)),)
+            wanted = ShareWanted(member=ANN, store="porto", key=group_of(away))
+            (given,) = await home.take(wanted)
+            assert isinstance(given, TemplateGiven)
+            assert given.template is not None
+            (kept,) = await away.take(told(given.template))
+            assert isinstance(kept, TemplatesKept)
+            assert kept.templates == 1, "held, and shut"
+            await away.take(terms_at("porto"))
+            assert not recognised(away, first=0)
+            (opened,) = await away.take(introduction_of(home, "rome-1"))
+            assert isinstance(opened, GroupChanged)
+            assert [template.member for template in opened.resealed] == [ANN]
+            await away.take(terms_at("porto"))
+            assert recognised(away, first=100)
+
+        await with_desk(tmp_path / "away", away_from_home)
+
+    at_desk(tmp_path / "kiosk", at_home)
+
+
+def terms_at(store: str) -> FaceTerms:
+    told_terms: FaceTerms = msgspec.structs.replace(terms(), store=store)
+    return told_terms
+
+
+def group_of(desk: FaceDesk) -> bytes:
+    group = desk.hello().group
+    assert group is not None
+    return group
+
+
+def introduction_of(desk: FaceDesk, store: str) -> GroupIntroduced:
+    """What the other store's screen showed."""
+    hello = desk.hello()
+    assert hello.intake_public is not None
+    return GroupIntroduced(store=store, key=group_of(desk), intake_public=hello.intake_public)
+
+
+def recognised(desk: FaceDesk, *, first: int) -> bool:
+    """True when Ann's face on the mark is compared best with Ann."""
+    seen = [report for report in look(desk, ann(), 14, first=first) if isinstance(report, FaceSeen)]
+    look(desk, None, 15, first=first + 14)
+    return any(candidate.member == ANN for report in seen for candidate in report.comparison.candidates)
+
+
+def test_what_is_not_known_or_not_held_is_not_given(tmp_path: Path) -> None:
+    async def work(desk: FaceDesk) -> None:
+        wanted = ShareWanted(member=ANN, store="porto", key=b"their--1")
+        assert await desk.take(introduce_porto) == (GroupUnchanged(reason="ungrouped"),)
+        await desk.take(terms())
+        await desk.take(GroupMade())
+        refused = TemplateGiven(member=ANN, store="porto", template=None, reason="unknown_store")
+        assert await desk.take(wanted) == (refused,)
+        await desk.take(introduce_porto)
+        assert await desk.take(wanted) == (msgspec.structs.replace(refused, reason="not_held"),)
+        (change,) = await desk.take(GroupDistrusted(store="porto"))
+        assert isinstance(change, GroupChanged)
+        assert change.partners == ()
+        assert await desk.take(wanted) == (refused,)
+
+    (tmp_path / "models").mkdir()
+    introduce_porto = GroupIntroduced(store="porto", key=b"their--1", intake_public=Intake(b"p" * 32).public)
+    at_desk(tmp_path / "kiosk", work, models=tmp_path / "models")
+
+
+def test_what_stays_shut_or_does_not_open_is_said_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def work(desk: FaceDesk) -> None:
+        await desk.take(terms())
+        await desk.take(GroupMade())
+        shut = SealedTemplate(member=ANN, key=group_of(desk), embedder=b"embedder", sealed=b"\x02" + bytes(316))
+        untrue: SealedTemplate = msgspec.structs.replace(shut, sealed=b"\x02" + bytes(315))
+        await desk.take(told(shut, untrue))
+
+    (tmp_path / "models").mkdir()
+    at_desk(tmp_path / "kiosk", work, models=tmp_path / "models")
+    assert "templates that do not open were refused" in caplog.text
+    assert "templates of a store not introduced here stay shut" in caplog.text
 
 
 def test_without_weights_templates_are_kept_and_no_face_is_looked_at(
