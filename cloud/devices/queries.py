@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from cloud.devices.rules import Device, Wrapping
 from cloud.devices.tables import (
@@ -137,6 +137,20 @@ def newest_certificate(connection: Connection, id: DeviceId) -> Certificate | No
     query = select(device_certificate).where(c.device == id).order_by(c.issued_at.desc(), c.serial).limit(1)
     row = connection.execute(query).one_or_none()
     return None if row is None else read_certificate(row)
+
+
+def certificate_ends(connection: Connection, ids: Collection[DeviceId]) -> Mapping[DeviceId, datetime]:
+    """Until when those of the devices that were certified can connect."""
+    c = device_certificate.c
+    query = select(c.device, func.max(c.expires_at)).where(c.device.in_(sorted(ids))).group_by(c.device)
+    return {DeviceId(id): end for id, end in connection.execute(query)}
+
+
+def count_certificates(connection: Connection, id: DeviceId, now: datetime) -> int:
+    """How many certificates of the device are in force."""
+    c = device_certificate.c
+    query = select(func.count()).select_from(device_certificate).where(c.device == id, c.expires_at > now)
+    return connection.execute(query).scalar_one()
 
 
 def active_devices(connection: Connection) -> tuple[DeviceId, ...]:

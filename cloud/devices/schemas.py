@@ -118,7 +118,10 @@ class Renewal(_Body):
 
 
 class DeviceView(BaseModel):
-    """A kiosk. `online` and what follows are None until it first showed itself."""
+    """A kiosk. `online` and what follows are None until it first showed itself.
+
+    `certificate_expires_at` is until when it can connect unless it renews, None before its confirmation.
+    """
 
     id: str
     tenant: str
@@ -128,6 +131,7 @@ class DeviceView(BaseModel):
     claimed_at: datetime
     confirmed_at: datetime | None
     revoked_at: datetime | None
+    certificate_expires_at: datetime | None
     online: bool | None
     seen_at: datetime | None
     epoch: int | None
@@ -135,7 +139,7 @@ class DeviceView(BaseModel):
     software: str | None
 
     @classmethod
-    def of(cls, device: Device, status: DeviceStatus | None) -> Self:
+    def of(cls, device: Device, status: DeviceStatus | None, certificate_end: datetime | None) -> Self:
         """The device as callers see it; `waiting` counts envelopes that are not settled."""
         return cls(
             id=device.id,
@@ -146,6 +150,7 @@ class DeviceView(BaseModel):
             claimed_at=device.claimed_at,
             confirmed_at=device.confirmed_at,
             revoked_at=device.revoked_at,
+            certificate_expires_at=certificate_end,
             online=None if status is None else status.is_online,
             seen_at=None if status is None else status.seen_at,
             epoch=None if status is None else status.epoch,

@@ -37,6 +37,7 @@ from cloud.members.rules import Channel, ConsentWords, Enrolment, Language, Orig
 from shared.consent import DataLevel
 from shared.ids import CampaignId, DeviceId, MemberId, StoreId, TenantId
 from shared.points import Points
+from shared.policy import CERTIFICATE_AGE_MAX
 from shared.provisioning import parse_code
 from tests.cloud.devices.conftest import counting_random
 from tests.cloud.devices.kiosk import Kiosk
@@ -202,6 +203,7 @@ def test_a_kiosk_is_brought_in_and_shut_out(place: Place, run: Run) -> None:
     id = claim(place, run, kiosk)
     access = place.broker_files().access_list
     assert id not in access.read_text()
+    assert "no certificate" in run("devices", "list").stdout
     with pytest.raises(NotThere, match="wrong fingerprint"):
         run("devices", "confirm", id, Kiosk().fingerprint)
     assert "confirmed" in run("devices", "confirm", id, kiosk.fingerprint).stdout
@@ -209,6 +211,7 @@ def test_a_kiosk_is_brought_in_and_shut_out(place: Place, run: Run) -> None:
     shown = json.loads(run("devices", "list", "--json").stdout)
     assert (shown["id"], shown["standing"], shown["online"]) == (id, "active", None)
     assert "never seen" in run("devices", "list").stdout
+    assert f"certificate until {NOW + CERTIFICATE_AGE_MAX:%F}" in run("devices", "list").stdout
     assert run("devices", "revoke", id).stdout == "revoked\n"
     assert id not in access.read_text()
     with pytest.raises(NotThere, match="unknown device"):

@@ -9,6 +9,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cloud.devices.actions import (
     Claimed,
     collect_claim,
+    confirm_device,
     issue_claim_code,
     issue_epoch,
     quarantine_epoch,
@@ -18,6 +19,7 @@ from cloud.devices.actions import (
 from cloud.devices.queries import (
     Certificate,
     active_devices,
+    certificate_ends,
     device_by_id,
     device_for_ingest,
     devices_after,
@@ -25,7 +27,15 @@ from cloud.devices.queries import (
     revocation_page,
     revoked_serials,
 )
-from cloud.devices.rules import CODE_LIFE, CONFIRM_WITHIN, EPOCHS_MAX, Device, DeviceRefusal, DeviceStanding
+from cloud.devices.rules import (
+    CERTIFICATES_MAX,
+    CODE_LIFE,
+    CONFIRM_WITHIN,
+    EPOCHS_MAX,
+    Device,
+    DeviceRefusal,
+    DeviceStanding,
+)
 from cloud.kit.database import reading, writing
 from cloud.kit.events import drain
 from shared.answers import EpochIssued
@@ -212,6 +222,47 @@ def test_what_is_not_renewed(registry: Registry) -> None:
     with writing(registry.engine) as connection:
         revoke_device(connection, id, NOW)
     assert _renew(registry, kiosk, id, serial, days=60) is DeviceRefusal.REVOKED
+
+
+def test_a_device_that_keeps_asking_is_stopped_until_certificates_have_ended(registry: Registry) -> None:
+    kiosk = Kiosk()
+    id = registry.certified(kiosk)
+    for _ in range(CERTIFICATES_MAX - 1):
+        made = _renew(registry, Kiosk(signing_key=kiosk.signing_key), id, _serial(registry, id), days=1)
+        assert isinstance(made, Certificate)
+    last = _serial(registry, id)
+    assert _renew(registry, kiosk, id, last, days=1) is DeviceRefusal.TOO_MANY_CERTIFICATES
+    assert isinstance(_renew(registry, kiosk, id, last, days=91), Certificate)
+
+
+def test_revoking_voids_every_certificate_in_force(registry: Registry) -> None:
+    """The old one stays good beside the new one until its end: a revocation must name both."""
+    kiosk = Kiosk()
+    id = registry.certified(kiosk)
+    first = _serial(registry, id)
+    second = _renew(registry, Kiosk(signing_key=kiosk.signing_key), id, first, days=60)
+    assert isinstance(second, Certificate)
+    at = NOW + timedelta(days=61)
+    with writing(registry.engine) as connection:
+        revoke_device(connection, id, at)
+        assert {serial for serial, _ in revoked_serials(connection, at)} == {int(first, 16), int(second.serial, 16)}
+        later = NOW + timedelta(days=91)
+        assert {serial for serial, _ in revoked_serials(connection, later)} == {int(second.serial, 16)}
+        assert certificate_ends(connection, [id, NOBODY]) == {id: second.expires_at}
+
+
+def test_a_short_life_is_hardly_backdated(registry: Registry) -> None:
+    """A device renews at two thirds of what stands on the certificate: an hour's backdating would use it up."""
+    kiosk = Kiosk()
+    claimed = registry.claimed(kiosk)
+    with writing(registry.engine) as connection:
+        made = confirm_device(
+            connection, registry.keyring, claimed.device.id, kiosk.fingerprint, NOW, timedelta(seconds=60)
+        )
+    assert isinstance(made, Certificate)
+    issued = x509.load_pem_x509_certificate(made.pem.encode())
+    assert issued.not_valid_before_utc == NOW - timedelta(seconds=6)
+    assert issued.not_valid_after_utc == made.expires_at == NOW + timedelta(seconds=60)
 
 
 # -- revoking ----------------------------------------------------------------------------------------------------

@@ -254,6 +254,7 @@ def test_devices_in_pages(cloud: Cloud, admin: dict[str, str]) -> None:
     one = cloud.client.get(f"/v1/devices/{ids[0]}", headers=admin).json()
     assert one == first["items"][0]
     assert (one["standing"], one["online"], one["waiting"]) == ("active", None, None)
+    assert one["certificate_expires_at"] == "2026-05-30T12:00:00Z"
 
 
 def test_the_group_of_a_store(cloud: Cloud, registry: Registry, admin: dict[str, str]) -> None:
