@@ -11,8 +11,11 @@ from datetime import timedelta
 from typing import assert_never
 
 from edge.channel.messages import (
+    CSR_BYTES_MAX,
     AdmissionTold,
+    CertificateTold,
     ChallengeEnded,
+    ClockTold,
     EnrolEnded,
     EnrolHinted,
     FaceGone,
@@ -42,9 +45,10 @@ from edge.flow.keep_time import TimeQuestion
 from edge.flow.learn import Learned
 from edge.flow.templates import Templates
 from shared.answers import AllotmentIssued, Answer, EpochIssued, Page, Receipt, TemplatePage, TimeTold, open_answer
-from shared.business_day import ClockTrust
+from shared.business_day import ClockTrust, milliseconds
 from shared.envelope import SALT_BYTES, Batch, TimeAsked, encode
 from shared.ids import MemberId
+from shared.provisioning import prove_renewal
 from shared.topics import Down, Up
 
 log = logging.getLogger(__name__)
@@ -54,6 +58,8 @@ ASK_TIME_AGAIN_NS = 3 * 1_000_000_000  # while the time is not known
 SAY_STATE_EVERY_NS = 10 * 60 * 1_000_000_000
 SAY_STATE_AGAIN_NS = 2 * 1_000_000_000  # while something the cloud must give is missing
 PRUNE_EVERY_NS = 3600 * 1_000_000_000
+
+SERIAL_LENGTH_MAX = 40  # RFC 5280, section 4.1.2.2: 20 bytes
 
 SECONDS_DEFAULT = 4.0
 _SECONDS: dict[ScreenName, float] = {
@@ -88,6 +94,7 @@ class Line:
     asked_time_ns: int = 0
     said_state_ns: int = 0
     behind: bool = False
+    certificate: CertificateTold | None = None
 
 
 class Agent:
@@ -321,6 +328,29 @@ class Agent:
         self._line.question = None
         self._refresh()
 
+    def clock_told(self) -> ClockTold:
+        """The time as it is believed now, for `link`, which judges the dates of certificates by it."""
+        moment = self._entrance.now()
+        instant = moment.reading.instant
+        return ClockTold(
+            instant_ms=None if instant is None else milliseconds(instant), monotonic_ns=moment.raw.monotonic_ns
+        )
+
+    def hear_certificate(self, told: CertificateTold | None) -> None:
+        """How the certificate is, as `link` says; None when `link` is gone."""
+        self._line.certificate = told
+
+    def prove_renewal(self, serial: str, csr: bytes) -> bytes | None:
+        """The proof that this device wants the request certified, None for what cannot be a request of ours.
+
+        Signed under a context of its own: whoever took over `link` can have a certificate for its own key, which it
+        holds anyway, and nothing else.
+        """
+        if not (0 < len(csr) <= CSR_BYTES_MAX and 0 < len(serial) <= SERIAL_LENGTH_MAX and serial.isalnum()):
+            log.warning("link asked for a proof of what is no request")
+            return None
+        return prove_renewal(self._entrance.signing_key, self._entrance.device, serial, csr)
+
     def hear(self, kind: Down, data: bytes) -> bool:
         """Takes a message from the cloud. False when it could not be stored now and should come again."""
         answer = open_answer(kind, data, self._entrance.signers())
@@ -483,6 +513,7 @@ class Agent:
             camera_live=self._camera_live,
             decoder_restarts=self._decoder_restarts,
             screen=self._showing(self._now_ns()).name,
+            certificate=self._line.certificate,
         )
 
     def show(self, screen: Screen) -> None:

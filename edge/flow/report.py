@@ -2,12 +2,12 @@
 
 import msgspec
 
-from edge.channel.messages import StatusTold
+from edge.channel.messages import CertificateTold, StatusTold
 from edge.core.screen import Status
 from edge.db import claims, knowledge, outbox
 from edge.flow.entrance import Entrance
 from edge.flow.held import Held
-from shared.business_day import milliseconds
+from shared.business_day import instant_of, milliseconds
 from shared.envelope import DeviceState
 
 
@@ -56,6 +56,7 @@ def status(
     decoder_restarts: int,
     screen: str,
     no_match_today: int,
+    certificate: CertificateTold | None,
 ) -> StatusTold:
     """The answer to `doorstep-edge status`."""
     connection = entrance.database.connection
@@ -89,4 +90,13 @@ def status(
         templates=0 if held.vision is None else held.vision.templates,
         group=None if held.vision is None or held.vision.group is None else held.vision.group.hex(),
         no_match_today=no_match_today,
+        certificate_ends=_ends(certificate),
+        renewal=None if certificate is None else certificate.renewal,
+        renewal_reason=None if certificate is None else certificate.reason,
     )
+
+
+def _ends(certificate: CertificateTold | None) -> str | None:
+    if certificate is None or certificate.ends_ms is None:
+        return None
+    return instant_of(certificate.ends_ms).isoformat()
