@@ -110,6 +110,7 @@ class Agent:
         self._camera_live = True
         self._decoder_restarts = 0
         self._storage_full = False
+        self._aside_ms: int | None = None
         self._pruned_ns = 0
         self._held = Held()
         self._looked = False
@@ -453,7 +454,8 @@ class Agent:
         try:
             took = keep_time.hear_kernel(self._entrance)
             dated = keep_time.date_visits(self._entrance)
-            if took or dated:
+            stepped = self._set_system_clock_aside()
+            if took or dated or stepped:
                 self.wrote()
             self._group.tick(moment)
             self._templates.tick(moment)
@@ -471,6 +473,14 @@ class Agent:
             self._ask_time(now_ns)
         if now_ns - self._line.said_state_ns > (SAY_STATE_AGAIN_NS if self._is_wanting() else SAY_STATE_EVERY_NS):
             self._say_state(now_ns)
+
+    def _set_system_clock_aside(self) -> bool:
+        """True when the system clock was found to have stepped against uptime, and that was written."""
+        before, self._aside_ms = self._aside_ms, keep_time.hear_set_aside(self._entrance, self._aside_ms)
+        if self._aside_ms is None or self._aside_ms == before:
+            return False
+        log.warning("the system clock stepped and is not believed", extra={"offset_ms": self._aside_ms})
+        return True
 
     def _may_write(self) -> bool:
         """True when there is room and a commit that changes nothing but the file works."""
