@@ -228,8 +228,8 @@ def renew_certificate(
     """The device's next certificate, proved with its signing key; expired or not, `serial` must be its newest.
 
     A store may have been closed for months, so the end of the old certificate does not matter. The same key again is
-    given the same certificate. The old one stays good until its end, so that nothing is lost when the answer is;
-    revoking a device voids every certificate that it was ever given.
+    given the same certificate, and another once that has ended as well. The old one stays good until its end, so that
+    nothing is lost when the answer is; revoking a device voids every certificate that it was ever given.
     """
     request = read_request(csr_pem)
     if request is None:
@@ -244,7 +244,10 @@ def renew_certificate(
     held = newest_certificate(connection, id)
     assert held is not None, "a confirmed device has a certificate"
     if held.serial != serial:
-        return held if held.tls_public == request.public else DeviceRefusal.UNKNOWN_CERTIFICATE
+        if held.tls_public != request.public:
+            return DeviceRefusal.UNKNOWN_CERTIFICATE
+        if now < held.expires_at:
+            return held
     if count_certificates(connection, id, now) >= CERTIFICATES_MAX:
         return DeviceRefusal.TOO_MANY_CERTIFICATES
     return _certify(connection, keyring, id, request.public, now, life)

@@ -53,6 +53,7 @@ from shared.ids import DeviceId, StoreId
 from shared.policy import CERTIFICATE_AGE_MAX
 from shared.provisioning import format_code, parse_secret
 
+RENEWALS_MAX: Final = 60  # an address, a minute: a shopping mall that opens again behind one line
 POLLS_MAX: Final = 1200  # an address, a minute: twenty kiosks behind one line that ask every second
 
 UNKNOWN_CODE: Final = ProblemKind(name="unknown-claim-code", status=404, title="The claim code is not known")
@@ -109,7 +110,7 @@ def router(
 def _add_provisioning(
     routes: APIRouter, services: Services, broker: tuple[str, int], polls_max: int, certificate_life: timedelta
 ) -> None:
-    tries, polls = Attempts(), Attempts(allowed=polls_max)
+    tries, polls, renewals = Attempts(), Attempts(allowed=polls_max), Attempts(allowed=RENEWALS_MAX)
     bearer = HTTPBearer(auto_error=False, scheme_name="PollToken", description="`poll_token` of the claim.")
 
     @routes.get("/provisioning/ca", tags=["provisioning"], response_class=Response)
@@ -171,7 +172,7 @@ def _add_provisioning(
     )
     def post_renewal(body: Renewal, request: Request) -> ConfirmedView:
         """The device's next certificate, also when the last one has expired: a store may be closed for months."""
-        _count(tries, request, services)
+        _count(renewals, request, services)
         with writing(services.engine) as connection:
             renewed = renew_certificate(
                 connection,

@@ -211,6 +211,20 @@ def test_a_lost_renewal_is_given_again(registry: Registry) -> None:
     assert _renew(registry, another_key, id, first, days=61) is DeviceRefusal.UNKNOWN_CERTIFICATE
 
 
+def test_a_lost_renewal_that_ended_as_well_is_made_anew(registry: Registry) -> None:
+    kiosk = Kiosk()
+    id = registry.certified(kiosk)
+    first = _serial(registry, id)
+    new_key = Kiosk(signing_key=kiosk.signing_key)
+    lost = _renew(registry, new_key, id, first, days=60)
+    assert isinstance(lost, Certificate)
+    assert _renew(registry, new_key, id, first, days=149) == lost
+    anew = _renew(registry, new_key, id, first, days=150)
+    assert isinstance(anew, Certificate)
+    assert anew.serial != lost.serial
+    assert anew.expires_at == NOW + timedelta(days=150) + CERTIFICATE_AGE_MAX
+
+
 def test_what_is_not_renewed(registry: Registry) -> None:
     kiosk = Kiosk()
     id, waiting = registry.certified(kiosk), registry.claimed(Kiosk()).device.id

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cloud.devices.actions import keep_wraps
-from cloud.devices.api import POLLS_MAX, router
+from cloud.devices.api import POLLS_MAX, RENEWALS_MAX, router
 from cloud.devices.queries import newest_certificate
 from cloud.devices.rules import ATTEMPTS_MAX, CODE_LIFE, Wrapping
 from cloud.kit.auth import Scope
@@ -228,6 +228,22 @@ def test_a_certificate_is_renewed_over_http(cloud: Cloud) -> None:
     assert problem(cloud.post("/v1/provisioning/renewals", body | {"proof": "00" * 64})) == (403, "bad-proof")
     again = cloud.post("/v1/provisioning/renewals", body)
     assert again.json()["certificate_pem"] == answer.json()["certificate_pem"]
+
+
+def test_who_asks_for_renewals_in_a_loop_is_stopped_for_a_minute_and_can_still_claim(
+    cloud: Cloud, admin: dict[str, str]
+) -> None:
+    kiosk = Kiosk()
+    id = cloud.registry.certified(kiosk)
+    body = {"device": id, "serial": "a1", "csr_pem": kiosk.csr_pem, "proof": "00" * 64}
+    for _ in range(RENEWALS_MAX):
+        assert problem(cloud.client.post("/v1/provisioning/renewals", json=body)) == (403, "bad-proof")
+    assert problem(cloud.client.post("/v1/provisioning/renewals", json=body)) == (429, "too-many-attempts")
+    claim = claim_body(kiosk, cloud.issue_code(admin))
+    cloud.now -= timedelta(seconds=61)  # which the code was given
+    assert problem(cloud.client.post("/v1/provisioning/renewals", json=body)) == (429, "too-many-attempts")
+    assert cloud.client.post("/v1/provisioning/claims", json=claim).status_code == 201
+    assert problem(cloud.post("/v1/provisioning/renewals", body)) == (403, "bad-proof")
 
 
 def test_a_revoked_device(cloud: Cloud, admin: dict[str, str]) -> None:
