@@ -36,6 +36,7 @@ from cloud.cli.setup import add_init
 from cloud.cli.work import WorkOptions, add_work
 from cloud.config import Config, child_environment, read_environment
 from cloud.errors import CloudError
+from shared.policy import CERTIFICATE_AGE_MAX
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -69,7 +70,7 @@ def main() -> int:
 
 def compose(config: Config, *, clock: Callable[[], datetime], random: Callable[[int], bytes]) -> typer.Typer:
     """All commands, under that clock and with that randomness."""
-    tools = Tools(place=config.place, clock=clock, random=random)
+    tools = Tools(place=config.place, clock=clock, random=random, certificate_life=config.certificate_life)
     commands = typer.Typer(help="The cloud of Doorstep.", no_args_is_help=True, pretty_exceptions_enable=False)
     add_init(commands, tools, broker_port=config.serve.broker_port)
     add_serve(commands, config.serve, lambda options: serve(tools, options))
@@ -106,12 +107,13 @@ class BrokerIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the API needs besides its services: where devices find the broker, whom to tell that devices changed, and
-    whether the broker is there (None: this service has none)."""
+    """What the API needs besides its services: where devices find the broker, whom to tell that devices changed,
+    whether the broker is there (None: this service has none), and how long a device's certificate is good."""
 
     broker: tuple[str, int]
     on_devices_changed: Callable[[], None]
     is_broker_up: Callable[[], bool | None]
+    certificate_life: timedelta = CERTIFICATE_AGE_MAX
 
 
 def create_app(services: Services, metrics: Metrics, surroundings: Surroundings) -> FastAPI:
@@ -142,7 +144,12 @@ def create_app(services: Services, metrics: Metrics, surroundings: Surroundings)
         campaigns.router(services),
         claims.router(services),
         claims.receipts_router(services),
-        devices.router(services, broker=surroundings.broker, on_devices_changed=surroundings.on_devices_changed),
+        devices.router(
+            services,
+            broker=surroundings.broker,
+            on_devices_changed=surroundings.on_devices_changed,
+            certificate_life=surroundings.certificate_life,
+        ),
         ledger_router(services.engine, gate),
         metrics_router(metrics.registry, gate),
         health_router(services.engine, surroundings.is_broker_up),
@@ -167,7 +174,12 @@ def describe_api(tools: Tools) -> Mapping[str, object]:
         keyring = create_keyring(Path(folder) / "keys", ["localhost"], tools.clock())
         engine = open_engine(f"sqlite:///{folder}/none.db")
         services = Services(engine=engine, keyring=keyring, clock=tools.clock, random=tools.random)
-        nowhere = Surroundings(broker=("localhost", 8883), on_devices_changed=lambda: None, is_broker_up=lambda: None)
+        nowhere = Surroundings(
+            broker=("localhost", 8883),
+            on_devices_changed=lambda: None,
+            is_broker_up=lambda: None,
+            certificate_life=tools.certificate_life,
+        )
         return create_app(services, create_metrics(), nowhere).openapi()
 
 
@@ -199,6 +211,7 @@ def serve(tools: Tools, options: ServeOptions) -> None:
                 broker=(seen_host, options.broker_port),
                 on_devices_changed=tell_broker,
                 is_broker_up=lambda: None if client is None else client.is_up,
+                certificate_life=tools.certificate_life,
             )
             _listen(create_app(services, metrics, surroundings), place, options)
 

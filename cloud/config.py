@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +12,14 @@ from cloud.cli.place import Place
 from cloud.cli.serve import ServeOptions
 from cloud.cli.setup import LOCAL_NAMES
 from cloud.errors import CloudError
+from shared.policy import CERTIFICATE_AGE_MAX
 
 HOME_DEFAULT: Final = Path(".local/share/doorstep/cloud")  # below the user's own folder
 DEMO_HOME_DEFAULT: Final = Path(".local/share/doorstep/demo")
 PORT_DEFAULT: Final = 8443
 BROKER_PORT_DEFAULT: Final = 8883
+CERTIFICATE_LIFE_MIN: Final = timedelta(seconds=10)  # for rehearsing renewals; less may end before it is stored
+_UNITS: Final = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1), "s": timedelta(seconds=1)}
 OF_AN_INSTALLATION: Final = frozenset(
     {"DOORSTEP_CLOUD_HOME", "DOORSTEP_DATABASE", "DOORSTEP_BROKER_PID_FILE", "DOORSTEP_EDGE_HOME", "DOORSTEP_EDGE_RUN"}
 )
@@ -36,6 +40,7 @@ class Config:
     place: Place
     serve: ServeOptions
     demo_home: Path
+    certificate_life: timedelta
 
 
 def read_environment() -> Config:
@@ -64,7 +69,8 @@ def read_config(environment: Mapping[str, str], user_home: Path) -> Config:
         log_level=environment.get("DOORSTEP_LOG_LEVEL") or "INFO",
     )
     demo_home = Path(environment.get("DOORSTEP_DEMO_HOME") or user_home / DEMO_HOME_DEFAULT)
-    return Config(place=place, serve=serve, demo_home=demo_home)
+    life = _certificate_life(environment, "DOORSTEP_CERTIFICATE_LIFE")
+    return Config(place=place, serve=serve, demo_home=demo_home, certificate_life=life)
 
 
 def child_environment(cloud_home: Path) -> Mapping[str, str]:
@@ -86,3 +92,16 @@ def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text) < 65536:
         raise SettingUnusable(variable, "a port number")
     return int(text)
+
+
+def _certificate_life(environment: Mapping[str, str], variable: str) -> timedelta:
+    """How long a device's certificate is good: a number and d, h, m or s."""
+    text = environment.get(variable)
+    if not text:
+        return CERTIFICATE_AGE_MAX
+    number, unit = text[:-1], _UNITS.get(text[-1])
+    if unit is not None and number.isascii() and number.isdecimal() and len(number) < 9:
+        life = int(number) * unit
+        if CERTIFICATE_LIFE_MIN <= life <= CERTIFICATE_AGE_MAX:
+            return life
+    raise SettingUnusable(variable, "a time from 10s to 90d, such as 30d or 12h")

@@ -177,8 +177,9 @@ def _run_vision(places: Places) -> None:
 
 
 def _run_link(places: Places) -> None:
+    from edge.link.cloud import HttpsCloud
     from edge.link.mqtt import LinkOptions
-    from edge.link.pump import run_link
+    from edge.link.pump import Renewals, run_link
 
     identity = load_identity(places)
     options = LinkOptions(
@@ -188,8 +189,11 @@ def _run_link(places: Places) -> None:
         certificate=places.keys / "tls.crt",
         key=places.keys / "tls.key",
     )
+    renewals = Renewals(
+        cloud=HttpsCloud(identity.cloud, options.ca), uptime_ns=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    )
     watchdog = ServiceManager(notify_address())
-    _run_until_told(run_link(str(places.agent_socket), options, watchdog))
+    _run_until_told(run_link(str(places.agent_socket), options, watchdog, renewals=renewals))
 
 
 def _run_web(places: Places) -> None:

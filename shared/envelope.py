@@ -68,7 +68,11 @@ class VisitNoted(msgspec.Struct, frozen=True, kw_only=True, tag="visit"):
 
 
 class ClockStepped(msgspec.Struct, frozen=True, kw_only=True, tag="clock"):
-    """The device's clock was found off by `offset_ms` (positive: it had been behind) when time became known."""
+    """The device's clock was found off by `offset_ms` (positive: it had been behind) when time became known.
+
+    `source` is who told the time: "cloud" or "kernel". With "aside" the system clock stepped by so much against uptime
+    (negative: back), although the kernel vouched for it, and was not believed.
+    """
 
     offset_ms: int
     source: str

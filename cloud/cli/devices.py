@@ -1,6 +1,7 @@
 """`doorstep-cloud claim-code` and `doorstep-cloud devices`: bringing kiosks in and shutting them out."""
 
 import json
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -42,18 +43,21 @@ def device_commands(tools: Tools) -> typer.Typer:
     @group.command("list")
     def list_devices(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
         """List the kiosks."""
-        from cloud.devices.queries import devices_after, set_aside_of, statuses_of
+        from cloud.devices.queries import certificate_ends, devices_after, set_aside_of, statuses_of
         from cloud.devices.schemas import DeviceView
         from cloud.kit.database import reading
 
         with tools.place.open_database() as engine, reading(engine) as connection:
             devices = devices_after(connection, "", DEVICES_MAX, None)
-            statuses = statuses_of(connection, [device.id for device in devices])
-            aside = set_aside_of(connection, [device.id for device in devices])
+            ids = [device.id for device in devices]
+            statuses, ends = statuses_of(connection, ids), certificate_ends(connection, ids)
+            aside = set_aside_of(connection, ids)
+        now = tools.clock()
         for device in devices:
-            view = DeviceView.of(device, statuses.get(device.id), aside.get(device.id, ()))
+            view = DeviceView.of(device, statuses.get(device.id), ends.get(device.id), aside.get(device.id, ()))
             line = "online" if view.online else "never seen" if view.seen_at is None else f"seen {view.seen_at:%F %R}"
-            shown = f"{view.id}  {view.store:20}{view.standing.value:9}{view.fingerprint}  {line}"
+            until = _until(view.certificate_expires_at, now)
+            shown = f"{view.id}  {view.store:20}{view.standing.value:9}{view.fingerprint}  {until:28}{line}"
             typer.echo(view.model_dump_json() if as_json else shown)
             for epoch in () if as_json else view.set_aside:
                 typer.echo(f"  epoch {epoch.epoch} set aside {epoch.since:%F %R}: a cloned card, or an image put back")
@@ -94,7 +98,7 @@ def device_commands(tools: Tools) -> typer.Typer:
         keyring, now = tools.place.open_keyring(), tools.clock()
         with tools.place.open_database() as engine:
             with writing(engine) as connection:
-                done = confirm_device(connection, keyring, DeviceId(device), fingerprint, now)
+                done = confirm_device(connection, keyring, DeviceId(device), fingerprint, now, tools.certificate_life)
             if isinstance(done, DeviceRefusal):
                 raise NotThere(done.value.replace("_", " "))
             refresh_access(engine, keyring, tools.place, now)
@@ -119,3 +123,10 @@ def device_commands(tools: Tools) -> typer.Typer:
         typer.echo("revoked")
 
     return group
+
+
+def _until(end: datetime | None, now: datetime) -> str:
+    """What the list says of a certificate."""
+    if end is None:
+        return "no certificate"
+    return f"certificate {'until' if end > now else 'ended'} {end:%F}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloud.errors import CloudError
+from shared.policy import CERTIFICATE_AGE_MAX
 
 if TYPE_CHECKING:  # a command that needs no database must not wait for one to be imported
     from collections.abc import Callable
@@ -92,8 +94,9 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What every command may need of the world outside."""
+    """What every command may need of the world outside. Certificates of devices are good for `certificate_life`."""
 
     place: Place
     clock: Callable[[], datetime]
     random: Callable[[int], bytes]
+    certificate_life: timedelta = CERTIFICATE_AGE_MAX

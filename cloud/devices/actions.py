@@ -8,7 +8,7 @@ import hmac
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 import msgspec
@@ -22,6 +22,7 @@ from cloud.catalogue.tables import store as store_table
 from cloud.catalogue.tables import tenant as tenant_table
 from cloud.devices.queries import (
     Certificate,
+    count_certificates,
     device_by_id,
     group_of,
     kiosks_of,
@@ -32,6 +33,7 @@ from cloud.devices.queries import (
     wraps_of,
 )
 from cloud.devices.rules import (
+    CERTIFICATES_MAX,
     CODE_LIFE,
     CONFIRM_WITHIN,
     DATABASE_ID_BYTES,
@@ -184,7 +186,12 @@ def claim_device(
 
 
 def confirm_device(
-    connection: Connection, keyring: Keyring, id: DeviceId, fingerprint: str, now: datetime
+    connection: Connection,
+    keyring: Keyring,
+    id: DeviceId,
+    fingerprint: str,
+    now: datetime,
+    life: timedelta = CERTIFICATE_AGE_MAX,
 ) -> Certificate | DeviceRefusal:
     """The certificate of the device whose screen shows this fingerprint; the same one when asked again."""
     known = _locked(connection, id)
@@ -202,7 +209,7 @@ def confirm_device(
     connection.execute(device.update().where(device.c.id == id).values(confirmed_at=now))
     _regroup(connection, known.store)
     append(connection, [NewEvent(topic=CONFIRMED, tenant=known.tenant, body=id.encode())], recorded_at=now)
-    return _certify(connection, keyring, id, known.tls_public, now)
+    return _certify(connection, keyring, id, known.tls_public, now, life)
 
 
 def collect_claim(connection: Connection, id: DeviceId, poll_token: str) -> Device | None:
@@ -222,11 +229,13 @@ def renew_certificate(
     csr_pem: str,
     proof: bytes,
     now: datetime,
+    life: timedelta = CERTIFICATE_AGE_MAX,
 ) -> Certificate | DeviceRefusal:
     """The device's next certificate, proved with its signing key; expired or not, `serial` must be its newest.
 
-    A store may have been closed for months, so the end of the old certificate does not matter. The same request
-    again is given the same certificate.
+    A store may have been closed for months, so the end of the old certificate does not matter. The same key again is
+    given the same certificate, and another once that has ended as well. The old one stays good until its end, so that
+    nothing is lost when the answer is; revoking a device voids every certificate that it was ever given.
     """
     request = read_request(csr_pem)
     if request is None:
@@ -240,9 +249,14 @@ def renew_certificate(
         return DeviceRefusal.REVOKED
     held = newest_certificate(connection, id)
     assert held is not None, "a confirmed device has a certificate"
-    if held.serial == serial:
-        return _certify(connection, keyring, id, request.public, now)
-    return held if held.tls_public == request.public else DeviceRefusal.UNKNOWN_CERTIFICATE
+    if held.serial != serial:
+        if held.tls_public != request.public:
+            return DeviceRefusal.UNKNOWN_CERTIFICATE
+        if now < held.expires_at:
+            return held
+    if count_certificates(connection, id, now) >= CERTIFICATES_MAX:
+        return DeviceRefusal.TOO_MANY_CERTIFICATES
+    return _certify(connection, keyring, id, request.public, now, life)
 
 
 def revoke_device(connection: Connection, id: DeviceId, now: datetime) -> Device | DeviceRefusal:
@@ -624,10 +638,12 @@ def _save_device(connection: Connection, made: Device, *, poll_token: str) -> No
     )
 
 
-def _certify(connection: Connection, keyring: Keyring, id: DeviceId, tls_public: bytes, now: datetime) -> Certificate:
+def _certify(
+    connection: Connection, keyring: Keyring, id: DeviceId, tls_public: bytes, now: datetime, life: timedelta
+) -> Certificate:
     key = load_der_public_key(tls_public)
     assert isinstance(key, ec.EllipticCurvePublicKey), "read_request let nothing else in"
-    issued = issue_client_certificate(keyring, id, key, now, CERTIFICATE_AGE_MAX)
+    issued = issue_client_certificate(keyring, id, key, now, life)
     made = Certificate(
         serial=f"{issued.serial_number:x}",
         device=id,

@@ -4,6 +4,7 @@ What a device fetches before it has a certificate comes over TLS whose authority
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Annotated, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -22,6 +23,7 @@ from cloud.devices.actions import (
 )
 from cloud.devices.queries import (
     Certificate,
+    certificate_ends,
     device_by_id,
     devices_after,
     group_state,
@@ -49,8 +51,10 @@ from cloud.kit.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, cut, decode
 from cloud.kit.problems import INVALID_REQUEST, MISSING_SCOPE, NOT_FOUND, UNAUTHENTICATED, document
 from cloud.kit.services import Services
 from shared.ids import DeviceId, StoreId
+from shared.policy import CERTIFICATE_AGE_MAX
 from shared.provisioning import format_code, parse_secret
 
+RENEWALS_MAX: Final = 60  # an address, a minute: a shopping mall that opens again behind one line
 POLLS_MAX: Final = 1200  # an address, a minute: twenty kiosks behind one line that ask every second
 
 UNKNOWN_CODE: Final = ProblemKind(name="unknown-claim-code", status=404, title="The claim code is not known")
@@ -66,6 +70,9 @@ UNKNOWN_CERTIFICATE: Final = ProblemKind(
     name="unknown-certificate", status=409, title="This is not the device's newest certificate"
 )
 REVOKED: Final = ProblemKind(name="device-revoked", status=410, title="The device was revoked")
+TOO_MANY_CERTIFICATES: Final = ProblemKind(
+    name="too-many-certificates", status=429, title="The device has too many certificates in force"
+)
 TOO_MANY: Final = ProblemKind(name="too-many-attempts", status=429, title="Too many attempts from this address")
 
 _PROBLEMS: Final = {
@@ -79,6 +86,7 @@ _PROBLEMS: Final = {
     DeviceRefusal.WRONG_FINGERPRINT: WRONG_FINGERPRINT,
     DeviceRefusal.CLAIM_EXPIRED: CLAIM_EXPIRED,
     DeviceRefusal.UNKNOWN_CERTIFICATE: UNKNOWN_CERTIFICATE,
+    DeviceRefusal.TOO_MANY_CERTIFICATES: TOO_MANY_CERTIFICATES,
     DeviceRefusal.REVOKED: REVOKED,
 }
 
@@ -90,17 +98,20 @@ def router(
     *,
     broker: tuple[str, int],
     on_devices_changed: Callable[[], None],
+    certificate_life: timedelta = CERTIFICATE_AGE_MAX,
     polls_max: int = POLLS_MAX,
 ) -> APIRouter:
     """The devices' routes. `broker` is where devices find it; the callable makes the broker know who may speak."""
     routes = APIRouter(prefix="/v1", responses=document(INVALID_REQUEST))
-    _add_provisioning(routes, services, broker, polls_max)
-    _add_registry(routes, services, on_devices_changed)
+    _add_provisioning(routes, services, broker, polls_max, certificate_life)
+    _add_registry(routes, services, on_devices_changed, certificate_life)
     return routes
 
 
-def _add_provisioning(routes: APIRouter, services: Services, broker: tuple[str, int], polls_max: int) -> None:
-    tries, polls = Attempts(), Attempts(allowed=polls_max)
+def _add_provisioning(
+    routes: APIRouter, services: Services, broker: tuple[str, int], polls_max: int, certificate_life: timedelta
+) -> None:
+    tries, polls, renewals = Attempts(), Attempts(allowed=polls_max), Attempts(allowed=RENEWALS_MAX)
     bearer = HTTPBearer(auto_error=False, scheme_name="PollToken", description="`poll_token` of the claim.")
 
     @routes.get("/provisioning/ca", tags=["provisioning"], response_class=Response)
@@ -158,11 +169,11 @@ def _add_provisioning(routes: APIRouter, services: Services, broker: tuple[str, 
     @routes.post(
         "/provisioning/renewals",
         tags=["provisioning"],
-        responses=document(NOT_FOUND, BAD_PROOF, UNKNOWN_CERTIFICATE, REVOKED, TOO_MANY),
+        responses=document(NOT_FOUND, BAD_PROOF, UNKNOWN_CERTIFICATE, REVOKED, TOO_MANY, TOO_MANY_CERTIFICATES),
     )
     def post_renewal(body: Renewal, request: Request) -> ConfirmedView:
         """The device's next certificate, also when the last one has expired: a store may be closed for months."""
-        _count(tries, request, services)
+        _count(renewals, request, services)
         with writing(services.engine) as connection:
             renewed = renew_certificate(
                 connection,
@@ -172,6 +183,7 @@ def _add_provisioning(routes: APIRouter, services: Services, broker: tuple[str, 
                 csr_pem=body.csr_pem,
                 proof=bytes.fromhex(body.proof),
                 now=services.clock(),
+                life=certificate_life,
             )
             certificate = _made(renewed)
             known = device_by_id(connection, certificate.device)
@@ -179,7 +191,9 @@ def _add_provisioning(routes: APIRouter, services: Services, broker: tuple[str, 
             return _confirmed(connection, services, known, certificate, broker)
 
 
-def _add_registry(routes: APIRouter, services: Services, on_devices_changed: Callable[[], None]) -> None:
+def _add_registry(
+    routes: APIRouter, services: Services, on_devices_changed: Callable[[], None], certificate_life: timedelta
+) -> None:
     gate = Gate(services.engine, services.clock)
     admin = Depends(gate.requires(Scope.ADMIN))
     reader = Depends(gate.requires(Scope.ADMIN, Scope.MERCHANT, Scope.AUDITOR))
@@ -204,9 +218,13 @@ def _add_registry(routes: APIRouter, services: Services, on_devices_changed: Cal
         with reading(services.engine) as connection:
             rows = devices_after(connection, decode_cursor(cursor, str) or "", limit + 1, principal.tenant)
             shown, has_more = cut(rows, limit)
-            statuses = statuses_of(connection, [device.id for device in shown])
-            aside = set_aside_of(connection, [device.id for device in shown])
-        items = tuple(DeviceView.of(device, statuses.get(device.id), aside.get(device.id, ())) for device in shown)
+            ids = [device.id for device in shown]
+            statuses, ends = statuses_of(connection, ids), certificate_ends(connection, ids)
+            aside = set_aside_of(connection, ids)
+        items = tuple(
+            DeviceView.of(device, statuses.get(device.id), ends.get(device.id), aside.get(device.id, ()))
+            for device in shown
+        )
         return Page(items=items, next=encode_cursor(shown[-1].id) if has_more else None)
 
     @routes.get("/stores/{store}/group", tags=["devices"], responses=refusals)
@@ -233,7 +251,8 @@ def _add_registry(routes: APIRouter, services: Services, on_devices_changed: Cal
         """Certifies the device whose screen shows this fingerprint."""
         with writing(services.engine) as connection:
             known = _visible(connection, device, principal)
-            _made(confirm_device(connection, services.keyring, known.id, body.fingerprint, services.clock()))
+            now = services.clock()
+            _made(confirm_device(connection, services.keyring, known.id, body.fingerprint, now, certificate_life))
             shown = _shown(connection, _visible(connection, device, principal))
         on_devices_changed()
         return shown
@@ -263,8 +282,9 @@ def _visible(connection: Connection, id: str, principal: Principal) -> Device:
 
 
 def _shown(connection: Connection, known: Device) -> DeviceView:
+    statuses, ends = statuses_of(connection, [known.id]), certificate_ends(connection, [known.id])
     aside = set_aside_of(connection, [known.id]).get(known.id, ())
-    return DeviceView.of(known, statuses_of(connection, [known.id]).get(known.id), aside)
+    return DeviceView.of(known, statuses.get(known.id), ends.get(known.id), aside)
 
 
 def _confirmed(

@@ -168,6 +168,20 @@ def newest_certificate(connection: Connection, id: DeviceId) -> Certificate | No
     return None if row is None else read_certificate(row)
 
 
+def certificate_ends(connection: Connection, ids: Collection[DeviceId]) -> Mapping[DeviceId, datetime]:
+    """Until when those of the devices that were certified can connect."""
+    c = device_certificate.c
+    query = select(c.device, func.max(c.expires_at)).where(c.device.in_(sorted(ids))).group_by(c.device)
+    return {DeviceId(id): end for id, end in connection.execute(query)}
+
+
+def count_certificates(connection: Connection, id: DeviceId, now: datetime) -> int:
+    """How many certificates of the device are in force."""
+    c = device_certificate.c
+    query = select(func.count()).select_from(device_certificate).where(c.device == id, c.expires_at > now)
+    return connection.execute(query).scalar_one()
+
+
 def active_devices(connection: Connection) -> tuple[DeviceId, ...]:
     """The devices that the broker may listen to: confirmed and not revoked."""
     c = device.c

@@ -25,6 +25,7 @@ CONFIRM_WITHIN: Final = timedelta(days=1)  # a claim that nobody confirmed in a 
 ATTEMPTS_MAX: Final = 10  # an address, in ATTEMPT_WINDOW; at 80 bits it is noise and load that this keeps out
 ATTEMPT_WINDOW: Final = timedelta(minutes=1)
 ADDRESSES_MAX: Final = 10_000  # remembered at once: about 2 MB
+CERTIFICATES_MAX: Final = 16  # of one device in force at once: two are needed, a loop that asks again is stopped
 CSR_LENGTH_MAX: Final = 4096  # a P-256 request has some 500 characters
 EPOCHS_MAX: Final = 1000  # of one device: a kiosk that makes a database a day lasts three years, a loop is stopped
 DATABASE_ID_BYTES: Final = 16
@@ -45,6 +46,7 @@ class DeviceRefusal(StrEnum):
     WRONG_FINGERPRINT = "wrong_fingerprint"
     CLAIM_EXPIRED = "claim_expired"
     UNKNOWN_CERTIFICATE = "unknown_certificate"
+    TOO_MANY_CERTIFICATES = "too_many_certificates"
     REVOKED = "revoked"
 
 

@@ -126,7 +126,10 @@ class SetAsideView(BaseModel):
 
 
 class DeviceView(BaseModel):
-    """A kiosk. `online` to `software` are None until it first showed itself; `set_aside` is empty while all is well."""
+    """A kiosk. `online` to `software` are None until it first showed itself; `set_aside` is empty while all is well.
+
+    `certificate_expires_at` is until when it can connect unless it renews, None before its confirmation.
+    """
 
     id: str
     tenant: str
@@ -136,6 +139,7 @@ class DeviceView(BaseModel):
     claimed_at: datetime
     confirmed_at: datetime | None
     revoked_at: datetime | None
+    certificate_expires_at: datetime | None
     online: bool | None
     seen_at: datetime | None
     epoch: int | None
@@ -144,7 +148,13 @@ class DeviceView(BaseModel):
     set_aside: tuple[SetAsideView, ...]
 
     @classmethod
-    def of(cls, device: Device, status: DeviceStatus | None, set_aside: Sequence[SetAside]) -> Self:
+    def of(
+        cls,
+        device: Device,
+        status: DeviceStatus | None,
+        certificate_end: datetime | None,
+        set_aside: Sequence[SetAside],
+    ) -> Self:
         """The device as callers see it; `waiting` counts envelopes that are not settled."""
         return cls(
             id=device.id,
@@ -155,6 +165,7 @@ class DeviceView(BaseModel):
             claimed_at=device.claimed_at,
             confirmed_at=device.confirmed_at,
             revoked_at=device.revoked_at,
+            certificate_expires_at=certificate_end,
             online=None if status is None else status.is_online,
             seen_at=None if status is None else status.seen_at,
             epoch=None if status is None else status.epoch,

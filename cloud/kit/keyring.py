@@ -39,6 +39,7 @@ SERVER_DAYS = 397  # what browsers accept of any authority; renewed at a start w
 RENEW_DAYS = 60
 CLOUD_CLIENT = "cloud"  # the common name under which the broker knows this service
 BACKDATED = timedelta(hours=1)  # a device whose clock is a little behind must not find its cloud's certificate unborn
+BACKDATED_SHARE = 10  # and no more than a tenth of a client's life
 
 PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
@@ -276,8 +277,11 @@ def _write_client(
 def issue_client_certificate(
     keyring: Keyring, common_name: str, public_key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta
 ) -> x509.Certificate:
-    """A certificate under the CA with which the named client may connect; backdated by an hour."""
-    builder = _builder(common_name, public_key, now, life)
+    """A certificate under the CA with which the named client may connect; backdated by an hour, if it is to live days.
+
+    A device renews at two thirds of what stands on the certificate: a short life must not be over before it began.
+    """
+    builder = _builder(common_name, public_key, now, life, backdated=min(BACKDATED, life / BACKDATED_SHARE))
     return _signed(builder, ExtendedKeyUsageOID.CLIENT_AUTH, keyring.ca_certificate, keyring.ca_key)
 
 
@@ -352,14 +356,18 @@ def _make_ca(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate
 
 
 def _builder(
-    common_name: str, public_key: ec.EllipticCurvePublicKey, now: datetime, life: timedelta
+    common_name: str,
+    public_key: ec.EllipticCurvePublicKey,
+    now: datetime,
+    life: timedelta,
+    backdated: timedelta = BACKDATED,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(_name(common_name))
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - BACKDATED)
+        .not_valid_before(now - backdated)
         .not_valid_after(now + life)
     )
 

@@ -6,6 +6,7 @@ receives the messages of its role. Bytes on the socket are a 4-byte big-endian l
 
 import msgspec
 
+from edge.core.certificate import RenewalState
 from edge.core.match import Comparison
 from edge.core.screen import EnrolRefusal, Offer, Screen, Side, StandHint, Status
 from shared.biometrics import Forgetting, SealedTemplate, Wrap
@@ -16,6 +17,7 @@ from shared.topics import Down, Up
 MESSAGE_BYTES_MAX = 1024 * 1024  # a roster page is about 90 kB; nothing of ours comes near
 CODES_MAX = 8
 TEXT_LENGTH_MAX = 300
+CSR_BYTES_MAX = 2048  # a P-256 request has some 250
 
 
 class KnownGroup(msgspec.Struct, frozen=True):
@@ -218,6 +220,28 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True, tag="heard"):
     data: bytes
 
 
+class CertificateTold(msgspec.Struct, frozen=True, kw_only=True, tag="certificate"):
+    """Until when the newest certificate holds, None when it cannot be read, and how its renewal stands.
+
+    `reason` is why the last attempt failed, None when none did. Said when it changes.
+    """
+
+    ends_ms: int | None
+    renewal: RenewalState
+    reason: str | None
+
+
+class RenewalProofAsked(msgspec.Struct, frozen=True, kw_only=True, tag="renewal?"):
+    """Prove with the signing key that this request for a certificate, after the one of that serial, is this device's.
+
+    `csr` is the request in DER, at most CSR_BYTES_MAX; `number` is repeated in RenewalProved.
+    """
+
+    number: int
+    serial: str
+    csr: bytes
+
+
 class WebHello(msgspec.Struct, frozen=True, tag="web"):
     """`web` is here and wants every screen from now on, the present one first."""
 
@@ -231,6 +255,23 @@ class LinkWelcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
 
     device: str
     will: bytes
+
+
+class ClockTold(msgspec.Struct, frozen=True, kw_only=True, tag="clock"):
+    """The time the agent believes, None when it does not know it, and the uptime at which it was so.
+
+    `monotonic_ns` counts since boot, suspension included. Said to a new `link`, and when it is news.
+    """
+
+    instant_ms: int | None
+    monotonic_ns: int
+
+
+class RenewalProved(msgspec.Struct, frozen=True, kw_only=True, tag="renewal!"):
+    """The proof for the request of that number, None when it is not one that is signed."""
+
+    number: int
+    proof: bytes | None
 
 
 class Publish(msgspec.Struct, frozen=True, kw_only=True, tag="publish"):
@@ -423,6 +464,8 @@ class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     envelopes of earlier lives that wait. `snapshots` counts copies, `snapshot_ms` is when the newest was made.
     `shares_waiting` counts members whose consent names a store that is not among the `partners`, or has another secret
     since.
+    `certificate_ends` is the end of the certificate (ISO 8601, UTC) and `renewal` how its renewal stands, None while
+    `link` has not said; `renewal_reason` why the last attempt failed.
     """
 
     device: str
@@ -454,6 +497,9 @@ class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     storage_full: bool = False
     partners: tuple[PartnerTold, ...] = ()
     shares_waiting: int = 0
+    certificate_ends: str | None = None
+    renewal: RenewalState | None = None
+    renewal_reason: str | None = None
 
 
 ToAgent = (
@@ -474,6 +520,8 @@ ToAgent = (
     | LinkUp
     | LinkDown
     | Heard
+    | CertificateTold
+    | RenewalProofAsked
     | WebHello
     | Touched
     | StatusAsked
@@ -503,6 +551,8 @@ ToVision = (
 )
 FromAgent = (
     LinkWelcome
+    | ClockTold
+    | RenewalProved
     | Publish
     | HeardDone
     | ScreenShown

@@ -12,6 +12,7 @@ import typer
 from edge.channel.messages import RecoveryTold, StatusAsked, StatusTold
 from edge.channel.stream import connect_to_agent
 from edge.cli.root import Home
+from edge.core.certificate import RenewalState
 from edge.core.recovery import Beginning
 from edge.errors import ChannelBroken
 
@@ -65,6 +66,7 @@ def _readable(told: StatusTold) -> str:
     rows: tuple[tuple[str, str], ...] = (
         ("device", f"{told.device} (epoch {told.epoch}, store {told.store or 'unknown'})"),
         ("line", f"{'up' if told.online else 'down'}, {waiting}"),
+        ("TLS", _certificate(told)),
         ("clock", f"{told.clock_trust}, business day {told.business_day or 'unknown'}"),
         ("claims", f"{told.claims_today} today, {told.claims_total} kept, {told.rejected} rejected"),
         ("visits", f"{told.visits_waiting} waiting for the time"),
@@ -105,3 +107,19 @@ def _history(recovery: RecoveryTold, leftovers: int) -> str:
 
 def _time(instant_ms: int) -> str:
     return datetime.fromtimestamp(instant_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _certificate(told: StatusTold) -> str:
+    """What a person reads of the certificate."""
+    if told.renewal is None:
+        return "unknown: link has not said"
+    ends = (
+        "certificate cannot be read" if told.certificate_ends is None else f"certificate until {told.certificate_ends}"
+    )
+    words = {
+        RenewalState.CURRENT: "",
+        RenewalState.DUE: ", renewal due",
+        RenewalState.FAILED: f", renewal failed: {told.renewal_reason}",
+        RenewalState.RENEWED: ", renewed, not connected yet",
+    }
+    return ends + words[told.renewal]

@@ -65,6 +65,17 @@ def is_kernel_believed(raw: RawTime, mark: ClockMark | None) -> bool:
     return raw.kernel_synced and (estimate is None or abs(raw.wall_ms - estimate) <= _ms(STEP_MAX))
 
 
+def set_aside_ms(raw: RawTime, mark: ClockMark | None) -> int | None:
+    """How far the system clock is ahead of uptime (negative: it went back) while the kernel's word is not believed.
+
+    None while it is believed, and while the kernel vouches for nothing.
+    """
+    estimate = None if mark is None else counted_on(mark, raw)
+    if estimate is None or not raw.kernel_synced or is_kernel_believed(raw, mark):
+        return None
+    return raw.wall_ms - estimate
+
+
 def counted_on(mark: ClockMark, raw: RawTime) -> int | None:
     """Milliseconds since 1970 by uptime since the mark, or None in another boot."""
     if raw.boot != mark.boot or raw.monotonic_ns < mark.monotonic_ns:

@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from edge.channel.messages import (
+    CSR_BYTES_MAX,
     AdmissionTold,
+    CertificateTold,
     ChallengeEnded,
+    ClockTold,
     DistrustTold,
     EnrolEnded,
     EnrolHinted,
@@ -47,9 +50,10 @@ from edge.flow.learn import Learned
 from edge.flow.share import Sharing
 from edge.flow.templates import Templates
 from shared.answers import AllotmentIssued, Answer, EpochIssued, Page, Receipt, TemplatePage, TimeTold, open_answer
-from shared.business_day import ClockTrust
+from shared.business_day import ClockTrust, milliseconds
 from shared.envelope import SALT_BYTES, Batch, TimeAsked, encode
 from shared.ids import MemberId
+from shared.provisioning import prove_renewal
 from shared.topics import Down, Up
 
 log = logging.getLogger(__name__)
@@ -59,6 +63,8 @@ ASK_TIME_AGAIN_NS = 3 * 1_000_000_000  # while the time is not known
 SAY_STATE_EVERY_NS = 10 * 60 * 1_000_000_000
 SAY_STATE_AGAIN_NS = 2 * 1_000_000_000  # while something the cloud must give is missing
 SEND_LEFTOVERS_EVERY_NS = 60 * 1_000_000_000
+
+SERIAL_LENGTH_MAX = 40  # RFC 5280, section 4.1.2.2: 20 bytes
 
 SECONDS_DEFAULT = 4.0
 _SECONDS: dict[ScreenName, float] = {
@@ -104,6 +110,7 @@ class Line:
     asked_time_ns: int = 0
     said_state_ns: int = 0
     behind: bool = False
+    certificate: CertificateTold | None = None
 
 
 class Agent:
@@ -121,6 +128,7 @@ class Agent:
         self._storage_full = False
         self._leftovers_ns = 0
         self._house = Housekeeping(entrance)
+        self._aside_ms: int | None = None
         self._held = Held()
         self._looked = False
         self._faces = Faces(entrance, self, self._held)
@@ -367,6 +375,29 @@ class Agent:
         self._line.question = None
         self._refresh()
 
+    def clock_told(self) -> ClockTold:
+        """The time as it is believed now, for `link`, which judges the dates of certificates by it."""
+        moment = self._entrance.now()
+        instant = moment.reading.instant
+        return ClockTold(
+            instant_ms=None if instant is None else milliseconds(instant), monotonic_ns=moment.raw.monotonic_ns
+        )
+
+    def hear_certificate(self, told: CertificateTold | None) -> None:
+        """How the certificate is, as `link` says; None when `link` is gone."""
+        self._line.certificate = told
+
+    def prove_renewal(self, serial: str, csr: bytes) -> bytes | None:
+        """The proof that this device wants the request certified, None for what cannot be a request of ours.
+
+        Signed under a context of its own: whoever took over `link` can have a certificate for its own key, which it
+        holds anyway, and nothing else.
+        """
+        if not (0 < len(csr) <= CSR_BYTES_MAX and 0 < len(serial) <= SERIAL_LENGTH_MAX and serial.isalnum()):
+            log.warning("link asked for a proof of what is no request")
+            return None
+        return prove_renewal(self._entrance.signing_key, self._entrance.device, serial, csr)
+
     def hear(self, kind: Down, data: bytes) -> bool:
         """Takes a message from the cloud. False when it could not be stored now and should come again."""
         answer = open_answer(kind, data, self._entrance.signers())
@@ -501,7 +532,8 @@ class Agent:
         try:
             took = keep_time.hear_kernel(self._entrance)
             dated = keep_time.date_visits(self._entrance)
-            if took or dated:
+            stepped = self._set_system_clock_aside()
+            if took or dated or stepped:
                 self.wrote()
             self._group.tick(moment)
             self._templates.tick(moment)
@@ -522,6 +554,14 @@ class Agent:
             self._ask_time(now_ns)
         if now_ns - self._line.said_state_ns > (SAY_STATE_AGAIN_NS if self._is_wanting() else SAY_STATE_EVERY_NS):
             self._say_state(now_ns)
+
+    def _set_system_clock_aside(self) -> bool:
+        """True when the system clock was found to have stepped against uptime, and that was written."""
+        before, self._aside_ms = self._aside_ms, keep_time.hear_set_aside(self._entrance, self._aside_ms)
+        if self._aside_ms is None or self._aside_ms == before:
+            return False
+        log.warning("the system clock stepped and is not believed", extra={"offset_ms": self._aside_ms})
+        return True
 
     def _may_write(self) -> bool:
         """True when there is room and a commit that changes nothing but the file works."""
@@ -554,6 +594,7 @@ class Agent:
             decoder_restarts=self._decoder_restarts,
             screen=self._showing(self._now_ns()).name,
             storage_full=self._storage_full,
+            certificate=self._line.certificate,
         )
 
     def show(self, screen: Screen) -> None:

@@ -3,7 +3,16 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from edge.core.clock import ClockMark, RawTime, is_kernel_believed, mark_kernel_time, mark_told_time, offset_ms
+from edge.core.clock import (
+    STEP_MAX,
+    ClockMark,
+    RawTime,
+    is_kernel_believed,
+    mark_kernel_time,
+    mark_told_time,
+    offset_ms,
+    set_aside_ms,
+)
 from edge.core.credential import Admitted
 from edge.core.device_events import DeviceEventKind
 from edge.core.screen import ScreenName
@@ -60,6 +69,23 @@ def hear_kernel(entrance: Entrance) -> bool:
     # The step is how far off the device was without the kernel: with its word, it is right by definition.
     _take(entrance, mark_kernel_time(raw), replace(raw, kernel_synced=False), source="kernel")
     return True
+
+
+def hear_set_aside(entrance: Entrance, told_ms: int | None) -> int | None:
+    """By how much the system clock stepped under the kernel's word and was set aside for it; None while it was not.
+
+    It is a fact once, and again when it steps further. `told_ms` is what this returned last.
+    """
+    moment = entrance.now()
+    off_ms = set_aside_ms(moment.raw, knowledge.clock_mark(entrance.database.connection))
+    if off_ms is None or (told_ms is not None and abs(off_ms - told_ms) <= STEP_MAX // timedelta(milliseconds=1)):
+        return None if off_ms is None else told_ms
+    with entrance.database.transaction() as connection:
+        epoch = knowledge.life(connection).epoch
+        if epoch:
+            fact = ClockStepped(offset_ms=off_ms, source="aside")
+            append_fact(connection, entrance, epoch, fact, moment, business_day=None, policy_version=0)
+    return off_ms
 
 
 def _take(entrance: Entrance, mark: ClockMark, raw: RawTime, source: str) -> None:

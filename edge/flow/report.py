@@ -2,13 +2,13 @@
 
 import msgspec
 
-from edge.channel.messages import PartnerTold, RecoveryTold, StatusTold
+from edge.channel.messages import CertificateTold, PartnerTold, RecoveryTold, StatusTold
 from edge.core.screen import Status
 from edge.db import claims, knowledge, outbox
 from edge.db.database import Connection
 from edge.flow.entrance import Entrance
 from edge.flow.held import Held
-from shared.business_day import milliseconds
+from shared.business_day import instant_of, milliseconds
 from shared.envelope import DeviceState
 
 
@@ -59,6 +59,7 @@ def status(
     no_match_today: int,
     storage_full: bool,
     shares_waiting: int,
+    certificate: CertificateTold | None,
 ) -> StatusTold:
     """The answer to `doorstep-edge status`."""
     connection = entrance.database.connection
@@ -102,6 +103,9 @@ def status(
         if held.vision is None
         else tuple(PartnerTold(store=one.store, group=one.key.hex()) for one in held.vision.partners),
         shares_waiting=shares_waiting,
+        certificate_ends=_ends(certificate),
+        renewal=None if certificate is None else certificate.renewal,
+        renewal_reason=None if certificate is None else certificate.reason,
     )
 
 
@@ -117,3 +121,9 @@ def _recovery(connection: Connection, *, is_issued: bool) -> RecoveryTold | None
         damage=began.damage,
         epoch_issued=is_issued,
     )
+
+
+def _ends(certificate: CertificateTold | None) -> str | None:
+    if certificate is None or certificate.ends_ms is None:
+        return None
+    return instant_of(certificate.ends_ms).isoformat()

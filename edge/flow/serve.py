@@ -14,6 +14,8 @@ from edge.channel.messages import (
     AdmissionAsked,
     AdmissionTold,
     CameraSeen,
+    CertificateTold,
+    ClockTold,
     CodesSeen,
     DistrustAsked,
     DistrustTold,
@@ -28,6 +30,8 @@ from edge.channel.messages import (
     LinkUp,
     LinkWelcome,
     Publish,
+    RenewalProofAsked,
+    RenewalProved,
     ScreenShown,
     StatusAsked,
     ToAgent,
@@ -50,6 +54,8 @@ from shared.topics import Up
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
+CLOCK_TOLD_AGAIN_NS = 600_000_000_000  # the link counts on by uptime; a quartz clock drifts 0.06 s in that time
+CLOCK_NEWS_MS = 1000  # a correction larger than this is told at once
 UNSTORED_MAX = 64  # the broker waits for an answer to 20 at most
 SOCKET_MODE = 0o660
 
@@ -104,7 +110,7 @@ class _Peer:
         """The process is gone."""
         self._channel = None
 
-    def _send(self, message: Publish | ToVision) -> None:
+    def _send(self, message: Publish | ClockTold | ToVision) -> None:
         if self._channel is not None:
             self._channel.send(message)
 
@@ -112,9 +118,33 @@ class _Peer:
 class Line(_Peer):
     """The link port: whatever link process is connected."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._clock: ClockTold | None = None
+
+    def take(self, channel: Channel[ToAgent]) -> None:
+        """The process speaks on this channel from now on, and knows nothing of the time yet."""
+        super().take(channel)
+        self._clock = None
+
+    def tell_clock(self, clock: ClockTold) -> None:
+        """Tells the link process the time when it is news to it."""
+        if self._clock is None or _is_news(self._clock, clock):
+            self._clock = clock
+            self._send(clock)
+
     def publish(self, kind: Up, data: bytes) -> None:
         """Hands the message to the link process, or drops it when there is none."""
         self._send(Publish(kind=kind, data=data))
+
+
+def _is_news(before: ClockTold, clock: ClockTold) -> bool:
+    """True when somebody who counts on from the earlier word would be wrong, or has counted for long."""
+    since_ns = clock.monotonic_ns - before.monotonic_ns
+    if before.instant_ms is None or clock.instant_ms is None:
+        return before.instant_ms is not clock.instant_ms
+    off_ms = clock.instant_ms - before.instant_ms - since_ns // 1_000_000
+    return abs(off_ms) > CLOCK_NEWS_MS or since_ns > CLOCK_TOLD_AGAIN_NS
 
 
 class Sight(_Peer):
@@ -160,6 +190,7 @@ class AgentServer:
         try:
             while True:
                 self._agent.tick()
+                self._line.tell_clock(self._agent.clock_told())
                 self._hear_again()
                 self._watchdog.alive()
                 await asyncio.sleep(TICK_S)
@@ -195,6 +226,7 @@ class AgentServer:
         if self._line.is_on(channel):
             self._line.lose()
             self._agent.line_down()
+            self._agent.hear_certificate(None)
         if self._sight.is_on(channel):
             self._sight.lose()
             self._agent.vision_leaves()
@@ -209,6 +241,7 @@ class AgentServer:
             self._agent.line_down()
         self._line.take(channel)
         channel.send(LinkWelcome(device=self._device, will=will))
+        self._line.tell_clock(self._agent.clock_told())
 
     def _hear(self, channel: Channel[ToAgent], message: Heard) -> None:
         if self._agent.hear(message.kind, message.data):
@@ -241,7 +274,7 @@ class AgentServer:
                 self._agent.vision_arrives(message)
             case ViewClear():
                 pass
-            case LinkHello() | Heard() | LinkUp() | LinkDown():
+            case LinkHello() | Heard() | LinkUp() | LinkDown() | CertificateTold() | RenewalProofAsked():
                 self._handle_link(channel, message)
             case StatusAsked() | EnrolAsked():
                 self._answer(channel, message)
@@ -250,7 +283,11 @@ class AgentServer:
             case _:
                 self._hear_vision(channel, message)
 
-    def _handle_link(self, channel: Channel[ToAgent], message: LinkHello | Heard | LinkUp | LinkDown) -> None:
+    def _handle_link(
+        self,
+        channel: Channel[ToAgent],
+        message: LinkHello | Heard | LinkUp | LinkDown | CertificateTold | RenewalProofAsked,
+    ) -> None:
         match message:
             case LinkHello():
                 self._welcome(channel)
@@ -262,6 +299,11 @@ class AgentServer:
                 self._agent.line_up()
             case LinkDown():
                 self._agent.line_down()
+            case CertificateTold():
+                self._agent.hear_certificate(message)
+            case RenewalProofAsked():
+                proof = self._agent.prove_renewal(message.serial, message.csr)
+                channel.send(RenewalProved(number=message.number, proof=proof))
             case _:
                 assert_never(message)
 

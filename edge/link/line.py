@@ -10,11 +10,15 @@ import itertools
 import logging
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from random import Random
 from typing import NoReturn
 
+from edge.link.credentials import Credentials, Pair
 from edge.link.mqtt import Connection, LinkOptions
+from edge.link.tls import PeerDatesWrong
 from shared.ids import DeviceId
 from shared.topics import Down, Up
 
@@ -27,7 +31,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WentUp:
-    """Connected and subscribed."""
+    """Connected and subscribed; `is_renewed` when it was with a pair that had not connected before."""
+
+    is_renewed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +56,29 @@ LineEvent = WentUp | WentDown | Arrived
 
 
 class Line:
-    """The line of one device, there as long as somebody runs `keep_up`."""
+    """The line of one device, there as long as somebody runs `keep_up`.
 
-    def __init__(self, options: LinkOptions, *, device: DeviceId, will: bytes, random: Random) -> None:
+    `trusted_now` gives the time we believe, None while it is not known. `refused` is the pair of which the broker said
+    last that its certificate has ended, None when it took one since.
+    """
+
+    def __init__(
+        self,
+        options: LinkOptions,
+        *,
+        device: DeviceId,
+        will: bytes,
+        random: Random,
+        credentials: Credentials | None = None,
+        trusted_now: Callable[[], datetime | None] = lambda: None,
+    ) -> None:
         self._options = options
+        provisioned = Pair(certificate=options.certificate, key=options.key)
+        self._credentials = credentials or Credentials(provisioned)
+        self._trusted_now = trusted_now
+        self._tries_with_renewed = 0
+        self._again = asyncio.Event()
+        self.refused: Pair | None = None
         self._device = device
         self._will = will
         self._random = random
@@ -76,30 +101,56 @@ class Line:
         if self._connection is not None:
             self._connection.acknowledge(number)
 
+    def reconnect(self) -> None:
+        """Connects anew at once, with the newest pair."""
+        self._tries_with_renewed = 0
+        self.refused = None
+        self._again.set()
+        if self._connection is not None:
+            self._connection.close("the certificate is renewed")
+
     async def keep_up(self) -> NoReturn:
         """Never returns; cancelled, it closes the connection and waits for its thread."""
         loop = asyncio.get_running_loop()
         attempt, told = 0, ""
         while True:
             began_s = loop.time()
+            pair = self._choose()
             connection = Connection(
                 self._options,
                 device=self._device,
                 will=self._will,
-                listener=_Notes(loop, self._events),
+                listener=_Notes(loop, self._events, is_renewed=pair.is_renewed),
                 numbers=self._numbers,
+                pair=pair,
+                trusted_now=self._trusted_now,
             )
             self._connection = connection
             try:
                 reason = await _watch(connection, self._options.stuck_s)
             finally:
                 self._connection = None
+            if connection.is_refused_as_ended:
+                self.refused = pair
+            elif connection.was_up:
+                self.refused = None
             if connection.was_up or reason != told:
                 self._events.put_nowait(WentDown(reason=reason))
                 log.warning("the line is down", extra={"reason": reason})
                 told = reason
             attempt = 0 if connection.was_up and loop.time() - began_s > STEADY_S else attempt + 1
-            await asyncio.sleep(draw_pause_s(self._options, attempt, self._random))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(draw_pause_s(self._options, attempt, self._random)):
+                    await self._again.wait()
+            self._again.clear()
+
+    def _choose(self) -> Pair:
+        """The pair to try next: a renewed one and, in turn with it, the one that worked before."""
+        renewed = self._credentials.renewed()
+        if renewed is None:
+            return self._credentials.current()
+        self._tries_with_renewed += 1
+        return renewed if self._tries_with_renewed % 2 else self._credentials.current()
 
 
 def draw_pause_s(options: LinkOptions, attempt: int, random: Random) -> float:
@@ -113,13 +164,14 @@ def draw_pause_s(options: LinkOptions, attempt: int, random: Random) -> float:
 class _Notes:
     """Carries what happens from the connection's thread to the loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, events: asyncio.Queue[LineEvent]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, events: asyncio.Queue[LineEvent], *, is_renewed: bool) -> None:
         self._loop = loop
         self._events = events
+        self._is_renewed = is_renewed
 
     def up(self) -> None:
         log.info("the line is up")
-        self._note(WentUp())
+        self._note(WentUp(is_renewed=self._is_renewed))
 
     def heard(self, number: int, kind: Down, data: bytes) -> None:
         self._note(Arrived(number=number, kind=kind, data=data))
@@ -160,6 +212,8 @@ def run_to_its_end(connection: Connection) -> str:
     """Why the connection ended, for a person; no exception leaves the thread."""
     try:
         return connection.run()
+    except PeerDatesWrong as wrong:
+        return f"the broker's certificate {wrong.fault}"
     except ssl.SSLError as error:
         return f"TLS: {error.reason or type(error).__name__}"
     except TimeoutError:

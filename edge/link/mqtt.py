@@ -13,8 +13,9 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, assert_never
@@ -25,6 +26,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge.core.certificate import judge_dates
+from edge.link.credentials import Pair
+from edge.link.tls import ENDED_ALERT, PeerDatesWrong, Socket, open_context, peer_dates
 from shared.envelope import MESSAGE_BYTES_MAX
 from shared.ids import DeviceId
 from shared.topics import Down, Up, down_filter, parse_down, up
@@ -46,6 +50,7 @@ class MqttVersion(StrEnum):
 class LinkOptions:
     """Where the broker is, what proves who we are, and how patient we are.
 
+    `certificate` and `key`: the pair that provisioning wrote; renewed ones lie beside it (`credentials.py`).
     `session_expiry_s`: how long the broker keeps our messages while the shop is closed (MQTT 5; on 3.1.1 the broker's
     own setting rules). `receive_maximum`: messages the agent may have in hand; small, as each is stored before it is
     acknowledged. `window`: publishes the broker has not confirmed; beyond it they are dropped and asked for again.
@@ -94,23 +99,36 @@ class Connection:
     """One connection. Make it, `run` it on a thread, forget it. The other methods may be called from any thread.
 
     `numbers` gives each inbound message its number, from one sequence for all connections, so that an acknowledgement
-    that comes late cannot hit another connection's message.
+    that comes late cannot hit another connection's message. `pair` is what we show; `trusted_now` gives the time we
+    believe, None while it is not known.
     """
 
     def __init__(
-        self, options: LinkOptions, *, device: DeviceId, will: bytes, listener: Listener, numbers: Iterator[int]
+        self,
+        options: LinkOptions,
+        *,
+        device: DeviceId,
+        will: bytes,
+        listener: Listener,
+        numbers: Iterator[int],
+        pair: Pair | None = None,
+        trusted_now: Callable[[], datetime | None] = lambda: None,
     ) -> None:
         self._options = options
         self._device = device
         self._will = will
         self._listener = listener
         self._numbers = numbers
+        self._pair = pair or Pair(certificate=options.certificate, key=options.key)
+        self._trusted_now = trusted_now
+        self._alert: str | None = None
         self._is_v5 = options.protocol is MqttVersion.V5
         self._orders: deque[_Publish | _Acknowledge] = deque()
         self._bell, self._ringer = socket.socketpair()
         self._bell.setblocking(False)
         self._ringer.setblocking(False)
         self._closing = threading.Event()
+        self._closed_for = ""
         self._unconfirmed: set[int] = set()
         self._window = options.window
         self._unacknowledged: dict[int, int] = {}
@@ -125,21 +143,32 @@ class Connection:
         """Seconds since the thread last came round: more than a connection attempt takes means that it hangs."""
         return time.monotonic() - self._beat_s
 
+    @property
+    def is_refused_as_ended(self) -> bool:
+        """True once the broker said that our certificate has ended."""
+        return self._alert == ENDED_ALERT
+
     def run(self) -> str:
         """Why the connection ended, after it did. Raises: OSError when there was none to begin with."""
         try:
             self._connect()
             connection = self._client.socket()
-            assert isinstance(connection, ssl.SSLSocket)
+            assert isinstance(connection, Socket)
             try:
                 self._serve(connection)
             finally:
                 self.is_up = False
+                self._alert = connection.alert
                 connection.close()  # no DISCONNECT: the broker then tells the cloud our will
+        except ssl.SSLError as error:  # with TLS 1.2 our certificate is refused within the handshake
+            self._alert = self._alert or error.reason
+            raise
         finally:
             self._bell.close()
             self._ringer.close()
-        return self._end or "the link was closed"
+        if self._alert is not None:
+            return f"TLS: {self._alert}"
+        return self._end or self._closed_for
 
     def publish(self, kind: Up, data: bytes) -> None:
         """Sends, or drops when not connected or when too much is on its way."""
@@ -154,8 +183,9 @@ class Connection:
         self._orders.append(_Acknowledge(number=number))  # bounded: no more than were heard
         self._ring()
 
-    def close(self) -> None:
+    def close(self, reason: str = "the link was closed") -> None:
         """The connection ends within a turn."""
+        self._closed_for = reason
         self._closing.set()
         self._ring()
 
@@ -188,7 +218,7 @@ class Connection:
 
     def _connect(self) -> None:
         options = self._options
-        self._client.tls_set_context(_open_context(options))
+        self._client.tls_set_context(open_context(options.ca, self._pair, self._trusted_now))
         if not self._is_v5:
             self._client.connect(options.host, options.port, options.keepalive_s)
             return
@@ -199,10 +229,12 @@ class Connection:
 
     def _serve(self, connection: ssl.SSLSocket) -> None:
         poller = select.poll()
+        is_judged = self._trusted_now() is not None  # by the handshake, then
         poller.register(self._bell, select.POLLIN)
         answer_due_s = time.monotonic() + 2 * self._options.connect_timeout_s
         while self._end is None and not self._closing.is_set():
             self._beat_s = time.monotonic()
+            is_judged = is_judged or self._judge_peer(connection)
             self._wait(poller, connection)
             if not self._is_full():
                 self._client.loop_read()
@@ -212,6 +244,16 @@ class Connection:
             self._client.loop_misc()
             if not self.is_up and time.monotonic() > answer_due_s:
                 self._end_for("the broker does not answer")
+
+    def _judge_peer(self, connection: ssl.SSLSocket) -> bool:
+        """True once the time is known and the broker's dates hold by it. Raises: PeerDatesWrong."""
+        instant = self._trusted_now()
+        if instant is None:
+            return False
+        fault = judge_dates(peer_dates(connection), instant)
+        if fault is not None:
+            raise PeerDatesWrong(fault)
+        return True
 
     def _wait(self, poller: select.poll, connection: ssl.SSLSocket) -> None:
         """Returns when there is something to read, to write or to obey."""
@@ -294,30 +336,6 @@ class Connection:
         self, client: Client, _: object, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         self._end_for(f"disconnected: {reason.getName()}")
-
-
-class _TidySocket(ssl.SSLSocket):
-    """A TLS socket that closes itself when its handshake fails; paho would leave it open."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
-
-
-class _TidyContext(ssl.SSLContext):
-    sslsocket_class = _TidySocket
-
-
-def _open_context(options: LinkOptions) -> ssl.SSLContext:
-    """Trusts our authority alone and shows our certificate; read anew each time, because certificates are renewed."""
-    context = _TidyContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(options.ca)
-    context.load_cert_chain(options.certificate, options.key)
-    return context
 
 
 def _leave_writing_to_the_turn(client: Client, _: object, connection: object) -> None:

@@ -6,10 +6,14 @@ agent is gone the broker is left without goodbye, tells the cloud our will, and 
 
 import asyncio
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 from typing import NoReturn, assert_never
 
 from edge.channel.messages import (
+    CertificateTold,
+    ClockTold,
     FromAgent,
     Heard,
     HeardDone,
@@ -18,28 +22,62 @@ from edge.channel.messages import (
     LinkUp,
     LinkWelcome,
     Publish,
+    RenewalProofAsked,
+    RenewalProved,
 )
 from edge.channel.stream import Channel, connect_to_agent
 from edge.errors import ChannelBroken
+from edge.link.cloud import RenewalCloud
+from edge.link.credentials import Credentials, Pair
 from edge.link.line import Arrived, Line, WentDown, WentUp
 from edge.link.mqtt import LinkOptions
+from edge.link.renewal import Renewal
+from edge.link.told_clock import ToldClock
 from edge.ports import Watchdog
 from shared.ids import DeviceId, parse_device
 
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 2.0  # a restarted agent is back within a second or two; one process asks: no jitter
 WELCOME_S = 5.0
 ALIVE_S = 1.0
+PROOF_S = 5.0  # the agent signs within a millisecond; it may be in the middle of a checkpoint
 
 log = logging.getLogger(__name__)
 
 
-async def run_link(agent_socket: str, options: LinkOptions, watchdog: Watchdog, random: Random | None = None) -> None:
-    """Never returns; cancelled, it leaves the broker and the agent behind in order. `random` draws the pauses."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewals:
+    """Who renews certificates, and the machine's uptime, suspension included, by which told time is counted on."""
+
+    cloud: RenewalCloud
+    uptime_ns: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What a link works with."""
+
+    options: LinkOptions
+    random: Random
+    renewals: Renewals | None
+
+
+async def run_link(
+    agent_socket: str,
+    options: LinkOptions,
+    watchdog: Watchdog,
+    random: Random | None = None,
+    renewals: Renewals | None = None,
+) -> None:
+    """Never returns; cancelled, it leaves the broker and the agent behind in order. `random` draws the pauses.
+
+    Without `renewals` the certificate is used until it ends, and the broker's dates are not judged.
+    """
     jitter = random or Random()  # noqa: S311 - jitter, not a secret
+    work = _Work(options=options, random=jitter, renewals=renewals)
     watchdog.ready()
     async with asyncio.TaskGroup() as tasks:  # one that fails ends the other, and the process
         tasks.create_task(_stay_alive(watchdog))
-        tasks.create_task(_serve(agent_socket, options, jitter))
+        tasks.create_task(_serve(agent_socket, work))
 
 
 async def _stay_alive(watchdog: Watchdog) -> None:
@@ -49,10 +87,10 @@ async def _stay_alive(watchdog: Watchdog) -> None:
         await asyncio.sleep(ALIVE_S)
 
 
-async def _serve(agent_socket: str, options: LinkOptions, random: Random) -> None:
+async def _serve(agent_socket: str, work: _Work) -> None:
     failures = 0
     while True:
-        if await _serve_once(agent_socket, options, random):
+        if await _serve_once(agent_socket, work):
             failures = 0
         if failures == 0:
             log.warning("agent is away")
@@ -60,7 +98,7 @@ async def _serve(agent_socket: str, options: LinkOptions, random: Random) -> Non
         failures = min(failures + 1, 8)
 
 
-async def _serve_once(agent_socket: str, options: LinkOptions, random: Random) -> bool:
+async def _serve_once(agent_socket: str, work: _Work) -> bool:
     """True when the agent was there and is gone again, False when it did not answer."""
     try:
         channel = await connect_to_agent(agent_socket, LinkHello())
@@ -74,7 +112,7 @@ async def _serve_once(agent_socket: str, options: LinkOptions, random: Random) -
             raise ChannelBroken("the agent names no device")
         log.info("agent is there")
         has_met = True
-        await _carry(channel, device, welcome.will, options, random)
+        await _carry(channel, device, welcome.will, work)
     except ChannelBroken:
         return has_met
     finally:
@@ -93,15 +131,74 @@ async def _await_welcome(channel: Channel[FromAgent]) -> LinkWelcome:
     return message
 
 
-async def _carry(
-    channel: Channel[FromAgent], device: DeviceId, will: bytes, options: LinkOptions, random: Random
-) -> NoReturn:
+class _Signer:
+    """The agent's signing key, at the other end of the channel; one proof at a time."""
+
+    def __init__(self, channel: Channel[FromAgent]) -> None:
+        self._channel = channel
+        self._number = 0
+        self._answer: asyncio.Future[bytes | None] | None = None
+
+    async def prove(self, serial: str, csr: bytes) -> bytes | None:
+        """The proof, None when the agent gave none in time."""
+        self._number += 1
+        self._answer = asyncio.get_running_loop().create_future()
+        self._channel.send(RenewalProofAsked(number=self._number, serial=serial, csr=csr))
+        try:
+            async with asyncio.timeout(PROOF_S):
+                return await self._answer
+        except TimeoutError:
+            return None
+
+    def proved(self, message: RenewalProved) -> None:
+        """The agent answered; nothing when nobody waits for this answer any more."""
+        if message.number == self._number and self._answer is not None and not self._answer.done():
+            self._answer.set_result(message.proof)
+
+
+class _Carrier:
+    """What one meeting with the agent works with: the line, the clock it told, and who renews the certificate."""
+
+    def __init__(self, channel: Channel[FromAgent], device: DeviceId, will: bytes, work: _Work) -> None:
+        options, renewals = work.options, work.renewals
+        credentials = Credentials(Pair(certificate=options.certificate, key=options.key))
+        self.channel = channel
+        self.signer = _Signer(channel)
+        self.clock = ToldClock((lambda: 0) if renewals is None else renewals.uptime_ns)
+        self.line = Line(
+            options,
+            device=device,
+            will=will,
+            random=work.random,
+            credentials=credentials,
+            trusted_now=self.clock.now,
+        )
+        self.renewal: Renewal | None = None
+        if renewals is not None:
+            self.renewal = Renewal(
+                device=device,
+                ca=options.ca,
+                credentials=credentials,
+                clock=self.clock,
+                cloud=renewals.cloud,
+                line=self.line,
+                prove=self.signer.prove,
+                tell=self._tell,
+                random=work.random,
+            )
+
+    def _tell(self, told: CertificateTold) -> None:
+        self.channel.send(told)
+
+
+async def _carry(channel: Channel[FromAgent], device: DeviceId, will: bytes, work: _Work) -> NoReturn:
     """Raises: ChannelBroken when the agent is gone."""
-    line = Line(options, device=device, will=will, random=random)
+    carrier = _Carrier(channel, device, will, work)
+    errands = [carrier.line.keep_up(), _carry_up(carrier), _carry_down(carrier)]
+    if carrier.renewal is not None:
+        errands.append(carrier.renewal.keep())
     # Not a task group: in Python 3.11 a cancellation that meets a failing group is lost, and the process would stay.
-    tasks = [
-        asyncio.create_task(work) for work in (line.keep_up(), _carry_up(channel, line), _carry_down(line, channel))
-    ]
+    tasks = [asyncio.create_task(errand) for errand in errands]
     try:
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -110,29 +207,36 @@ async def _carry(
         await asyncio.wait(tasks)
     for task in ended:
         task.result()
-    raise AssertionError("none of the three returns")
+    raise AssertionError("none of them returns")
 
 
-async def _carry_up(channel: Channel[FromAgent], line: Line) -> NoReturn:
+async def _carry_up(carrier: _Carrier) -> NoReturn:
     """Obeys the agent. Raises: ChannelBroken when it is gone or says what is not for us."""
     while True:
-        message = await channel.receive()
+        message = await carrier.channel.receive()
         match message:
             case Publish():
-                line.publish(message.kind, message.data)
+                carrier.line.publish(message.kind, message.data)
             case HeardDone():
-                line.acknowledge(message.number)
+                carrier.line.acknowledge(message.number)
+            case ClockTold():
+                carrier.clock.take(message)
+            case RenewalProved():
+                carrier.signer.proved(message)
             case _:
                 raise ChannelBroken("not for a link")
 
 
-async def _carry_down(line: Line, channel: Channel[FromAgent]) -> NoReturn:
+async def _carry_down(carrier: _Carrier) -> NoReturn:
     """Tells the agent what happens on the line."""
+    channel = carrier.channel
     while True:
-        event = await line.next()
+        event = await carrier.line.next()
         match event:
             case WentUp():
                 channel.send(LinkUp())
+                if carrier.renewal is not None:
+                    carrier.renewal.connected(is_renewed=event.is_renewed)
             case WentDown():
                 channel.send(LinkDown(reason=event.reason))
             case Arrived():

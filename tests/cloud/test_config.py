@@ -1,5 +1,6 @@
 """What the environment says, and what holds where it says nothing."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def test_with_an_empty_environment() -> None:
     )
     assert (config.serve.broker_host, config.serve.broker_port, config.serve.log_level) == (None, 8883, "INFO")
     assert config.demo_home == USER / ".local/share/doorstep/demo"
+    assert config.certificate_life == timedelta(days=90)
 
 
 def test_every_variable_is_heard() -> None:
@@ -38,6 +40,7 @@ def test_every_variable_is_heard() -> None:
             "DOORSTEP_BROKER_PID_FILE": "/run/mosquitto.pid",
             "DOORSTEP_LOG_LEVEL": "DEBUG",
             "DOORSTEP_DEMO_HOME": "/tmp/demo",
+            "DOORSTEP_CERTIFICATE_LIFE": "12h",
         },
         USER,
     )
@@ -48,6 +51,7 @@ def test_every_variable_is_heard() -> None:
     assert config.serve.device_broker_host == "broker.example"
     assert config.serve.broker_pid_file == config.place.broker_pid_file == Path("/run/mosquitto.pid")
     assert (config.serve.log_level, config.demo_home) == ("DEBUG", Path("/tmp/demo"))
+    assert config.certificate_life == timedelta(hours=12)
 
 
 @pytest.mark.parametrize("text", ["x", "0", "65536", "-1", "1.5", "٣"])
@@ -55,6 +59,19 @@ def test_a_port_that_is_none_is_named(text: str) -> None:
     with pytest.raises(SettingUnusable) as refused:
         read_config({"DOORSTEP_PORT": text}, USER)
     assert refused.value.variable == "DOORSTEP_PORT"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("10s", 10), ("20m", 1200), ("90d", 90 * 86400), ("2160h", 90 * 86400)])
+def test_how_long_certificates_are_good(text: str, seconds: int) -> None:
+    config = read_config({"DOORSTEP_CERTIFICATE_LIFE": text}, USER)
+    assert config.certificate_life == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["9s", "91d", "d", "90", "-1d", "1w", "1.5d", "٣d", "999999999999d"])
+def test_a_life_that_is_none_is_named(text: str) -> None:
+    with pytest.raises(SettingUnusable) as refused:
+        read_config({"DOORSTEP_CERTIFICATE_LIFE": text}, USER)
+    assert refused.value.variable == "DOORSTEP_CERTIFICATE_LIFE"
 
 
 def test_the_demonstrations_programs_have_an_installation_of_their_own() -> None:

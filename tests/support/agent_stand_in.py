@@ -3,21 +3,52 @@
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge.channel.messages import Heard, HeardDone, LinkDown, LinkHello, LinkUp, LinkWelcome, Publish, ToAgent
+from edge.channel.messages import (
+    CertificateTold,
+    ClockTold,
+    Heard,
+    HeardDone,
+    LinkDown,
+    LinkHello,
+    LinkUp,
+    LinkWelcome,
+    Publish,
+    RenewalProofAsked,
+    RenewalProved,
+    ToAgent,
+)
 from edge.channel.stream import Channel, agent_side
 from edge.errors import ChannelBroken
+from shared.business_day import milliseconds
+from shared.ids import DeviceId
+from shared.provisioning import prove_renewal
 from shared.topics import Up
 
 
 class AgentStandIn:
     """Serves inside its `async with` block. `heard` is what arrived; each is settled at once, unless `settles` is
-    False: then the test says when."""
+    False: then the test says when. `instant` is the time it knows from the start; `signs` if it proves renewals."""
 
-    def __init__(self, path: Path, *, device: str = "k1", will: bytes = b"gone", settles: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str = "k1",
+        will: bytes = b"gone",
+        settles: bool = True,
+        instant: datetime | None = None,
+        signs: bool = True,
+    ) -> None:
+        self._instant = instant
+        self._signs = signs
+        self.signing_key = Ed25519PrivateKey.generate()
+        self.certificates: list[CertificateTold] = []
         self._path = path
         self._device = device
         self._will = will
@@ -39,6 +70,10 @@ class AgentStandIn:
     def publish(self, kind: Up, data: bytes) -> None:
         """Asks the link to send."""
         self.say(Publish(kind=kind, data=data))
+
+    def tell_clock(self, instant: datetime | None) -> None:
+        """The time is this, at uptime 0."""
+        self.say(ClockTold(instant_ms=None if instant is None else milliseconds(instant), monotonic_ns=0))
 
     def settle(self, number: int) -> None:
         """What was heard under this number is stored."""
@@ -89,6 +124,7 @@ class AgentStandIn:
                 self._channel = channel
                 self.greeted += 1
                 channel.send(LinkWelcome(device=self._device, will=self._will))
+                self.tell_clock(self._instant)
             case LinkUp():
                 self.is_up = True
                 self.ups += 1
@@ -99,6 +135,11 @@ class AgentStandIn:
                 self.heard.append(message)
                 if self._settles:
                     channel.send(HeardDone(number=message.number))
+            case CertificateTold():
+                self.certificates.append(message)
+            case RenewalProofAsked():
+                proof = prove_renewal(self.signing_key, DeviceId(self._device), message.serial, message.csr)
+                channel.send(RenewalProved(number=message.number, proof=proof if self._signs else None))
             case _:
                 raise AssertionError(f"a link does not say {type(message).__name__}")
 

@@ -22,6 +22,17 @@ class Identity:
     key: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validity:
+    """From when to when a certificate holds."""
+
+    begins: datetime = VALID_FROM
+    ends: datetime = VALID_TO
+
+
+ALWAYS = Validity()
+
+
 class Authority:
     """An authority that writes what it issues into one folder."""
 
@@ -41,14 +52,31 @@ class Authority:
         self.certificate = folder / "ca.pem"
         self.certificate.write_bytes(own.public_bytes(serialization.Encoding.PEM))
 
-    def issue_server(self) -> Identity:
+    def issue_server(self, validity: Validity = ALWAYS) -> Identity:
         """A server's identity for the loopback address."""
         names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))])
-        return self._issue("localhost", ExtendedKeyUsageOID.SERVER_AUTH, names)
+        return self._issue("localhost", ExtendedKeyUsageOID.SERVER_AUTH, names, validity)
 
-    def issue_client(self, name: str) -> Identity:
+    def issue_client(self, name: str, validity: Validity = ALWAYS) -> Identity:
         """A client's identity; `name` becomes the certificate's common name."""
-        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, None)
+        return self._issue(name, ExtendedKeyUsageOID.CLIENT_AUTH, None, validity)
+
+    def certify(
+        self,
+        key: ec.EllipticCurvePublicKey,
+        name: str,
+        validity: Validity = ALWAYS,
+        usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
+    ) -> str:
+        """A certificate for somebody else's key, as PEM."""
+        builder = self._leaf(name, key, usage, validity)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+    def certificate_for_nothing(self, key: ec.EllipticCurvePublicKey, name: str) -> str:
+        """A certificate that does not say what it is for, as PEM."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        signed = self._builder(subject, key).sign(self._key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM).decode()
 
     def revoke(self, *identities: Identity) -> Path:
         """The authority's revocation list with these certificates on it."""
@@ -66,16 +94,27 @@ class Authority:
         path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
         return path
 
-    def _issue(self, name: str, usage: x509.ObjectIdentifier, names: x509.SubjectAlternativeName | None) -> Identity:
-        key = ec.generate_private_key(ec.SECP256R1())
+    def _leaf(
+        self, name: str, key: ec.EllipticCurvePublicKey, usage: x509.ObjectIdentifier, validity: Validity
+    ) -> x509.CertificateBuilder:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = (
-            self._builder(subject, key.public_key())
+        return (
+            self._builder(subject, key, validity)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
+
+    def _issue(
+        self,
+        name: str,
+        usage: x509.ObjectIdentifier,
+        names: x509.SubjectAlternativeName | None,
+        validity: Validity,
+    ) -> Identity:
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._leaf(name, key.public_key(), usage, validity)
         if names is not None:
             builder = builder.add_extension(names, critical=False)
         identity = Identity(certificate=self._folder / f"{name}.pem", key=self._folder / f"{name}.key")
@@ -90,15 +129,17 @@ class Authority:
         identity.key.chmod(0o600)
         return identity
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, validity: Validity = ALWAYS
+    ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(VALID_FROM)
-            .not_valid_after(VALID_TO)
+            .not_valid_before(validity.begins)
+            .not_valid_after(validity.ends)
         )
 
 

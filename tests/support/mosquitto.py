@@ -20,7 +20,7 @@ import pytest
 
 from cloud.broker.mosquitto import CLOUD_NAME, BrokerFiles, reload, render_acl, render_configuration, write_atomically
 from shared.ids import DeviceId
-from tests.support.certificates import Authority, Identity
+from tests.support.certificates import ALWAYS, Authority, Identity, Validity
 
 HOST = "127.0.0.1"
 DEADLINE_S = 10.0
@@ -34,7 +34,13 @@ class MosquittoMissing(Exception):
 class PrivateMosquitto:
     """A broker in a folder of its own. `start` serves; everything it issued and stored lies in the folder."""
 
-    def __init__(self, folder: Path, devices: Iterable[str] = (), workers: Iterable[str] = (CLOUD_NAME,)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        devices: Iterable[str] = (),
+        workers: Iterable[str] = (CLOUD_NAME,),
+        validity: Validity = ALWAYS,
+    ) -> None:
         program = shutil.which("mosquitto", path=PATH)
         if program is None:
             raise MosquittoMissing("mosquitto is not installed (apt install mosquitto)")
@@ -44,7 +50,7 @@ class PrivateMosquitto:
         self._starts = 0
         self.authority = Authority(folder)
         self.port = free_port()
-        server = self.authority.issue_server()
+        server = self.authority.issue_server(validity)
         self.files = BrokerFiles(
             configuration=folder / "mosquitto.conf",
             access_list=folder / "acl",
@@ -141,13 +147,16 @@ class PrivateMosquitto:
 
 @contextlib.contextmanager
 def private_mosquitto(
-    devices: Iterable[str] = (), workers: Iterable[str] = (CLOUD_NAME,)
+    devices: Iterable[str] = (), workers: Iterable[str] = (CLOUD_NAME,), validity: Validity = ALWAYS
 ) -> Iterator[PrivateMosquitto]:
-    """A broker that serves, gone with its folder at the end. Skips the test where Mosquitto is not installed."""
+    """A broker that serves, gone with its folder at the end. Skips the test where Mosquitto is not installed.
+
+    `validity` is its own certificate's.
+    """
     base = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=base) as folder:
         try:
-            broker = PrivateMosquitto(Path(folder), devices, workers)
+            broker = PrivateMosquitto(Path(folder), devices, workers, validity)
         except MosquittoMissing as missing:
             pytest.skip(str(missing))
         broker.start()

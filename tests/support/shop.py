@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -122,14 +122,14 @@ class ShopKiosk:
 class Shop:
     """A shop that is open: everything but the kiosks' processes runs once `open` returned."""
 
-    def __init__(self, folder: Path, kiosks: int) -> None:
+    def __init__(self, folder: Path, kiosks: int, variables: Mapping[str, str]) -> None:
         self.folder = folder
         self.catalogue = Catalogue(budget=10_000_000, allotment_points=100_000)
         self._ports = Ports(
             host=HOST, cloud=free_port(), broker=free_port(), screens=tuple(free_port() for _ in range(kiosks))
         )
         home = folder / "cloud"
-        environment = environment_of_child(os.environ, home, Path(sys.executable).parent)
+        environment = {**environment_of_child(os.environ, home, Path(sys.executable).parent), **variables}
         self.children = Children(logs=folder, environment=environment)
         self.cloud = CloudService(self.children, home, self._ports)
         self.kiosks: tuple[ShopKiosk, ...] = ()
@@ -295,13 +295,16 @@ def no_shop() -> str | None:
 
 
 @contextlib.contextmanager
-def open_shop(kiosks: int = 2) -> Iterator[Shop]:
-    """A shop whose kiosks are provisioned and not started; gone with its folder at the end. Skips without Mosquitto."""
+def open_shop(kiosks: int = 2, **variables: str) -> Iterator[Shop]:
+    """A shop whose kiosks are provisioned and not started; gone with its folder at the end. Skips without Mosquitto.
+
+    Its programs run with these environment variables, too.
+    """
     reason = no_shop()
     if reason is not None:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None, prefix="ds-shop-") as folder:
-        shop = Shop(Path(folder), kiosks)
+        shop = Shop(Path(folder), kiosks, variables)
         try:
             shop.open()
             yield shop

@@ -39,6 +39,7 @@ from cloud.members.rules import Channel, ConsentWords, Enrolment, Language, Orig
 from shared.consent import DataLevel
 from shared.ids import CampaignId, DeviceId, MemberId, StoreId, TenantId, format_member
 from shared.points import Points
+from shared.policy import CERTIFICATE_AGE_MAX
 from shared.provisioning import parse_code
 from tests.cloud.claims.test_receipts import receipt_of
 from tests.cloud.claims.world import NOON as CLAIMED_AT
@@ -208,6 +209,7 @@ def test_a_kiosk_is_brought_in_and_shut_out(place: Place, run: Run) -> None:
     id = claim(place, run, kiosk)
     access = place.broker_files().access_list
     assert id not in access.read_text()
+    assert "no certificate" in run("devices", "list").stdout
     with pytest.raises(NotThere, match="wrong fingerprint"):
         run("devices", "confirm", id, Kiosk().fingerprint)
     assert "confirmed" in run("devices", "confirm", id, kiosk.fingerprint).stdout
@@ -220,6 +222,7 @@ def test_a_kiosk_is_brought_in_and_shut_out(place: Place, run: Run) -> None:
         quarantine_epoch(connection, DeviceId(id), 1, NOW)
     assert json.loads(run("devices", "list", "--json").stdout)["set_aside"][0]["epoch"] == 1
     assert "epoch 1 set aside" in run("devices", "list").stdout
+    assert f"certificate until {NOW + CERTIFICATE_AGE_MAX:%F}" in run("devices", "list").stdout
     assert run("devices", "revoke", id).stdout == "revoked\n"
     assert id not in access.read_text()
     with pytest.raises(NotThere, match="unknown device"):

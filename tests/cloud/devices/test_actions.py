@@ -11,6 +11,7 @@ from cloud.devices.actions import (
     SET_ASIDE,
     Claimed,
     collect_claim,
+    confirm_device,
     issue_claim_code,
     issue_epoch,
     quarantine_epoch,
@@ -22,6 +23,7 @@ from cloud.devices.queries import (
     Certificate,
     SetAside,
     active_devices,
+    certificate_ends,
     device_by_id,
     device_for_ingest,
     devices_after,
@@ -31,7 +33,15 @@ from cloud.devices.queries import (
     set_aside_of,
     statuses_of,
 )
-from cloud.devices.rules import CODE_LIFE, CONFIRM_WITHIN, EPOCHS_MAX, Device, DeviceRefusal, DeviceStanding
+from cloud.devices.rules import (
+    CERTIFICATES_MAX,
+    CODE_LIFE,
+    CONFIRM_WITHIN,
+    EPOCHS_MAX,
+    Device,
+    DeviceRefusal,
+    DeviceStanding,
+)
 from cloud.kit.database import reading, writing
 from cloud.kit.events import drain
 from shared.answers import EpochIssued
@@ -208,6 +218,20 @@ def test_a_lost_renewal_is_given_again(registry: Registry) -> None:
     assert _renew(registry, another_key, id, first, days=61) is DeviceRefusal.UNKNOWN_CERTIFICATE
 
 
+def test_a_lost_renewal_that_ended_as_well_is_made_anew(registry: Registry) -> None:
+    kiosk = Kiosk()
+    id = registry.certified(kiosk)
+    first = _serial(registry, id)
+    new_key = Kiosk(signing_key=kiosk.signing_key)
+    lost = _renew(registry, new_key, id, first, days=60)
+    assert isinstance(lost, Certificate)
+    assert _renew(registry, new_key, id, first, days=149) == lost
+    anew = _renew(registry, new_key, id, first, days=150)
+    assert isinstance(anew, Certificate)
+    assert anew.serial != lost.serial
+    assert anew.expires_at == NOW + timedelta(days=150) + CERTIFICATE_AGE_MAX
+
+
 def test_what_is_not_renewed(registry: Registry) -> None:
     kiosk = Kiosk()
     id, waiting = registry.certified(kiosk), registry.claimed(Kiosk()).device.id
@@ -219,6 +243,47 @@ def test_what_is_not_renewed(registry: Registry) -> None:
     with writing(registry.engine) as connection:
         revoke_device(connection, id, NOW)
     assert _renew(registry, kiosk, id, serial, days=60) is DeviceRefusal.REVOKED
+
+
+def test_a_device_that_keeps_asking_is_stopped_until_certificates_have_ended(registry: Registry) -> None:
+    kiosk = Kiosk()
+    id = registry.certified(kiosk)
+    for _ in range(CERTIFICATES_MAX - 1):
+        made = _renew(registry, Kiosk(signing_key=kiosk.signing_key), id, _serial(registry, id), days=1)
+        assert isinstance(made, Certificate)
+    last = _serial(registry, id)
+    assert _renew(registry, kiosk, id, last, days=1) is DeviceRefusal.TOO_MANY_CERTIFICATES
+    assert isinstance(_renew(registry, kiosk, id, last, days=91), Certificate)
+
+
+def test_revoking_voids_every_certificate_in_force(registry: Registry) -> None:
+    """The old one stays good beside the new one until its end: a revocation must name both."""
+    kiosk = Kiosk()
+    id = registry.certified(kiosk)
+    first = _serial(registry, id)
+    second = _renew(registry, Kiosk(signing_key=kiosk.signing_key), id, first, days=60)
+    assert isinstance(second, Certificate)
+    at = NOW + timedelta(days=61)
+    with writing(registry.engine) as connection:
+        revoke_device(connection, id, at)
+        assert {serial for serial, _ in revoked_serials(connection, at)} == {int(first, 16), int(second.serial, 16)}
+        later = NOW + timedelta(days=91)
+        assert {serial for serial, _ in revoked_serials(connection, later)} == {int(second.serial, 16)}
+        assert certificate_ends(connection, [id, NOBODY]) == {id: second.expires_at}
+
+
+def test_a_short_life_is_hardly_backdated(registry: Registry) -> None:
+    """A device renews at two thirds of what stands on the certificate: an hour's backdating would use it up."""
+    kiosk = Kiosk()
+    claimed = registry.claimed(kiosk)
+    with writing(registry.engine) as connection:
+        made = confirm_device(
+            connection, registry.keyring, claimed.device.id, kiosk.fingerprint, NOW, timedelta(seconds=60)
+        )
+    assert isinstance(made, Certificate)
+    issued = x509.load_pem_x509_certificate(made.pem.encode())
+    assert issued.not_valid_before_utc == NOW - timedelta(seconds=6)
+    assert issued.not_valid_after_utc == made.expires_at == NOW + timedelta(seconds=60)
 
 
 # -- revoking ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cloud.devices.actions import keep_wraps
-from cloud.devices.api import POLLS_MAX, router
+from cloud.devices.api import POLLS_MAX, RENEWALS_MAX, router
 from cloud.devices.queries import newest_certificate
 from cloud.devices.rules import ATTEMPTS_MAX, CODE_LIFE, Wrapping
 from cloud.kit.auth import Scope
@@ -230,6 +230,22 @@ def test_a_certificate_is_renewed_over_http(cloud: Cloud) -> None:
     assert again.json()["certificate_pem"] == answer.json()["certificate_pem"]
 
 
+def test_who_asks_for_renewals_in_a_loop_is_stopped_for_a_minute_and_can_still_claim(
+    cloud: Cloud, admin: dict[str, str]
+) -> None:
+    kiosk = Kiosk()
+    id = cloud.registry.certified(kiosk)
+    body = {"device": id, "serial": "a1", "csr_pem": kiosk.csr_pem, "proof": "00" * 64}
+    for _ in range(RENEWALS_MAX):
+        assert problem(cloud.client.post("/v1/provisioning/renewals", json=body)) == (403, "bad-proof")
+    assert problem(cloud.client.post("/v1/provisioning/renewals", json=body)) == (429, "too-many-attempts")
+    claim = claim_body(kiosk, cloud.issue_code(admin))
+    cloud.now -= timedelta(seconds=61)  # which the code was given
+    assert problem(cloud.client.post("/v1/provisioning/renewals", json=body)) == (429, "too-many-attempts")
+    assert cloud.client.post("/v1/provisioning/claims", json=claim).status_code == 201
+    assert problem(cloud.post("/v1/provisioning/renewals", body)) == (403, "bad-proof")
+
+
 def test_a_revoked_device(cloud: Cloud, admin: dict[str, str]) -> None:
     kiosk = Kiosk()
     claim = cloud.claimed(kiosk, admin)
@@ -254,6 +270,7 @@ def test_devices_in_pages(cloud: Cloud, admin: dict[str, str]) -> None:
     one = cloud.client.get(f"/v1/devices/{ids[0]}", headers=admin).json()
     assert one == first["items"][0]
     assert (one["standing"], one["online"], one["waiting"]) == ("active", None, None)
+    assert one["certificate_expires_at"] == "2026-05-30T12:00:00Z"
 
 
 def test_the_group_of_a_store(cloud: Cloud, registry: Registry, admin: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from edge.channel.messages import HeardDone, PartnerTold, StatusAsked, StatusTold
 from edge.cli import status
+from edge.core.certificate import RenewalState
 
 TOLD = StatusTold(
     device="kiosk1",
@@ -41,6 +42,13 @@ TOLD = StatusTold(
     partners=(PartnerTold(store="porto", group="ffeeddccbbaa9988"),),
     shares_waiting=2,
 )
+
+
+ENDS = "2027-02-18T11:00:00+00:00"
+
+
+def certified(state: RenewalState, reason: str | None = None, *, ends: str | None = ENDS) -> StatusTold:
+    return msgspec.structs.replace(TOLD, certificate_ends=ends, renewal=state, renewal_reason=reason)
 
 
 def run(path: Path, *words: str) -> tuple[int, str, str]:
@@ -101,6 +109,21 @@ def test_as_json_it_has_the_names_others_rely_on(tmp_path: Path) -> None:
         (TOLD, "faces   on, 12 templates, 3 strangers today"),
         (TOLD, "group   00112233aabbccdd"),
         (msgspec.structs.replace(TOLD, faces="no models", group=None), "group   none"),
+        (TOLD, "TLS     unknown: link has not said"),
+        (certified(RenewalState.CURRENT), f"TLS     certificate until {ENDS}"),
+        (certified(RenewalState.DUE), f"TLS     certificate until {ENDS}, renewal due"),
+        (
+            certified(RenewalState.RENEWED),
+            f"TLS     certificate until {ENDS}, renewed, not connected yet",
+        ),
+        (
+            certified(RenewalState.FAILED, "the cloud does not answer"),
+            f"TLS     certificate until {ENDS}, renewal failed: the cloud does not answer",
+        ),
+        (
+            certified(RenewalState.FAILED, "the certificate cannot be read", ends=None),
+            "TLS     certificate cannot be read, renewal failed: the certificate cannot be read",
+        ),
     ],
 )
 def test_for_people_it_is_a_table(tmp_path: Path, told: StatusTold, line: str) -> None:

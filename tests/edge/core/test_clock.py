@@ -18,6 +18,7 @@ from edge.core.clock import (
     mark_told_time,
     offset_ms,
     read_clock,
+    set_aside_ms,
 )
 from shared.business_day import ClockReading, ClockTrust, milliseconds
 
@@ -126,6 +127,24 @@ def test_the_kernel_is_believed_unless_uptime_contradicts_it() -> None:
     assert is_kernel_believed(rebooted(DAY, kernel_synced=True), MARK)
     assert not is_kernel_believed(raw(later=SECOND, wall=DAY, kernel_synced=True), MARK)
     assert not is_kernel_believed(raw(), None)
+
+
+@pytest.mark.parametrize(
+    ("clocks", "mark", "off"),
+    [
+        (raw(kernel_synced=True), None, None),
+        (raw(later=MINUTE, kernel_synced=True), MARK, None),
+        (raw(later=MINUTE, wall=DAY), MARK, None),
+        (raw(later=MINUTE, wall=MINUTE - STEP_MAX, kernel_synced=True), MARK, None),
+        (raw(later=MINUTE, wall=MINUTE - STEP_MAX - SECOND, kernel_synced=True), MARK, -STEP_MAX - SECOND),
+        (raw(later=MINUTE, wall=MINUTE + DAY, kernel_synced=True), MARK, DAY),
+        (rebooted(DAY, kernel_synced=True), MARK, None),
+    ],
+)
+def test_a_clock_that_stepped_against_uptime_is_set_aside(
+    clocks: RawTime, mark: ClockMark | None, off: timedelta | None
+) -> None:
+    assert set_aside_ms(clocks, mark) == (None if off is None else ms(off))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """How the device learns the time, what it does not believe, and what becomes of those who came before it knew."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from edge.flow.keep_time import VISITS_A_TURN
 from shared.answers import TimeTold
 from shared.business_day import ClockTrust, milliseconds
 from shared.envelope import ClaimMade, ClockStepped, Fact, Opened, VisitNoted, open_envelope
-from tests.support.entrances import DEVICE, Kiosk, Phone, card, member_id
+from tests.support.entrances import DEVICE, NOON, Kiosk, Phone, card, member_id
 
 ANNA, BERT = member_id(1), member_id(2)
 SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
@@ -116,9 +116,46 @@ def test_a_system_clock_that_steps_under_the_kernels_word_is_never_taken_over(ki
     kiosk.clock.instant += step
     wait(kiosk, 3 * HOUR, MINUTE)
     kiosk.show(card(kiosk.keys, ANNA))
-    (fact,) = facts(kiosk)
-    assert isinstance(fact, ClaimMade)
-    assert fact.business_day == "2026-11-20"
+    stepped, claim = facts(kiosk)
+    assert stepped == ClockStepped(offset_ms=milliseconds(NOON + step) - milliseconds(NOON), source="aside")
+    assert isinstance(claim, ClaimMade)
+    assert claim.business_day == "2026-11-20"
+
+
+def test_every_further_step_of_a_clock_that_is_set_aside_is_a_fact_and_drift_is_not(kiosk: Kiosk) -> None:
+    kiosk.clock.trusted = True
+    kiosk.agent.tick()
+    for step in (-HOUR, -2 * MINUTE, -HOUR, 2 * HOUR + 2 * MINUTE):
+        kiosk.clock.instant += step
+        wait(kiosk, 3 * SECOND)
+    offsets = [fact.offset_ms for fact in facts(kiosk) if isinstance(fact, ClockStepped)]
+    assert offsets == [-3_600_000, -7_320_000]
+    kiosk.clock.instant -= HOUR  # it had come back to what is believed: this is news again
+    wait(kiosk, 3 * SECOND)
+    offsets = [fact.offset_ms for fact in facts(kiosk) if isinstance(fact, ClockStepped)]
+    assert offsets[2:] == [-3_600_000]
+
+
+def test_when_the_cloud_agrees_with_a_clock_that_was_set_aside_the_step_is_taken_over(kiosk: Kiosk) -> None:
+    kiosk.clock.trusted = True
+    kiosk.agent.tick()
+    kiosk.clock.instant -= HOUR
+    wait(kiosk, 3 * SECOND)
+    kiosk.agent.line_up()
+    say_time(kiosk)
+    wait(kiosk, 3 * SECOND)
+    told = [(fact.offset_ms, fact.source) for fact in facts(kiosk) if isinstance(fact, ClockStepped)]
+    assert told == [(-3_600_000, "aside"), (-3_600_000, "cloud")]
+    assert kiosk.display.status is not None
+    assert trust(kiosk) == ClockTrust.SYNCED
+
+
+def test_a_small_step_back_that_the_kernel_brings_within_the_boot_is_a_fact(kiosk: Kiosk) -> None:
+    kiosk.clock.trusted = True
+    kiosk.agent.tick()
+    kiosk.clock.instant -= MINUTE
+    wait(kiosk, 11 * MINUTE, MINUTE)
+    assert facts(kiosk) == [ClockStepped(offset_ms=-60_000, source="kernel")]
 
 
 def test_a_step_forward_and_back_gives_nobody_a_second_grant(kiosk: Kiosk) -> None:
@@ -235,6 +272,44 @@ def test_two_visits_of_one_day_become_one_claim_and_of_two_days_two(kiosk: Kiosk
     assert days == ["2026-11-20", "2026-11-21"]
     became = kiosk.database.connection.execute("SELECT became, reason FROM visit ORDER BY id").fetchall()
     assert [tuple(row) for row in became] == [("claim", "greeting"), ("refused", "collected"), ("claim", "greeting")]
+
+
+@pytest.mark.parametrize(
+    ("night", "days"),
+    [
+        # The hour from two to three comes twice: 04:30 there is 03:30 UTC, and the day begins at four.
+        (datetime(2026, 10, 25, tzinfo=UTC), {"02:30": "2026-10-24", "03:30": "2026-10-25"}),
+        # It is left out: 04:30 there is 02:30 UTC.
+        (datetime(2027, 3, 28, tzinfo=UTC), {"01:30": "2027-03-27", "02:30": "2027-03-28"}),
+    ],
+)
+def test_visits_of_a_night_in_which_the_clocks_change_become_claims_of_their_days_and_instants(
+    tmp_path: Path, night: datetime, days: dict[str, str]
+) -> None:
+    kiosk = Kiosk(tmp_path)
+    kiosk.clock.instant = night
+    kiosk.agent.link_starts()
+    kiosk.agent.line_up()
+    kiosk.learn_all(total=5000)
+    moments = [night + timedelta(hours=int(at[:2]), minutes=int(at[3:])) for at in days]
+    for moment in moments:
+        kiosk.clock.advance(moment - kiosk.clock.instant - 10 * SECOND)
+        kiosk.clock.instant -= 2000 * DAY  # what the system clock says matters to nobody
+        assert kiosk.show(card(kiosk.keys, ANNA)).name is ScreenName.NOTED
+        kiosk.clock.instant += 2000 * DAY
+        assert kiosk.clock.instant == moment
+    kiosk.clock.advance(3 * DAY)
+    say_time_after_asking(kiosk)
+    kiosk.agent.tick()
+    made = [fact for fact in facts(kiosk) if isinstance(fact, ClaimMade)]
+    assert [fact.business_day for fact in made] == list(days.values())
+    assert claimed_at(kiosk) == [milliseconds(moment) for moment in moments]
+
+
+def claimed_at(kiosk: Kiosk) -> list[int]:
+    """The instants that the claims' envelopes name."""
+    opened = [open_envelope(one, DEVICE, kiosk.signing_key.public_key()) for one in kiosk.link.envelopes()]
+    return [one.header.wall_ms or 0 for one in opened if isinstance(one, Opened) and isinstance(one.fact, ClaimMade)]
 
 
 def test_a_member_granted_before_the_visit_is_dated_gets_nothing_twice(kiosk: Kiosk) -> None:

@@ -7,6 +7,7 @@ import socket
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import TypeVar
@@ -15,10 +16,13 @@ import msgspec
 import pytest
 
 from edge.channel.messages import (
+    CSR_BYTES_MAX,
     MESSAGE_BYTES_MAX,
     AdmissionAsked,
     AdmissionTold,
     CameraSeen,
+    CertificateTold,
+    ClockTold,
     CodesSeen,
     DistrustAsked,
     DistrustTold,
@@ -41,11 +45,14 @@ from edge.channel.messages import (
     LinkUp,
     LinkWelcome,
     Publish,
+    RenewalProofAsked,
+    RenewalProved,
     ScreenShown,
     StatusAsked,
     StatusTold,
     TemplatesKept,
     TemplatesTold,
+    ToAgent,
     Touched,
     TrustAsked,
     ViewClear,
@@ -53,6 +60,7 @@ from edge.channel.messages import (
     WebHello,
 )
 from edge.channel.stream import Channel, connect_to_agent
+from edge.core.certificate import RenewalState
 from edge.core.screen import FaultName, Offer, Screen, ScreenName, StandHint, Status
 from edge.db import claims
 from edge.errors import ChannelBroken
@@ -64,6 +72,7 @@ from shared.business_day import milliseconds
 from shared.consent import BIOMETRIC_TEXT_VERSION
 from shared.envelope import decode_batch, decode_state, decode_time_asked
 from shared.ids import ClaimId
+from shared.provisioning import is_renewal_proved
 from shared.topics import Down, Up
 from tests.support.entrances import DEVICE, EMBEDDER, GROUP, NOON, Kiosk, card, compared, member_id, policy
 
@@ -342,6 +351,88 @@ def test_a_link_that_comes_without_room_is_sent_away_and_may_try_again(tmp_path:
         connection.execute("PRAGMA query_only = OFF")
         async with joined(device, LinkHello()) as link:
             assert (await expect(link, LinkWelcome)).device == "kiosk1"
+
+    run(tmp_path, scene)
+
+
+def test_a_link_is_told_the_time_and_again_when_it_is_news(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        clock = device.kiosk.clock
+        async with joined(device, LinkHello()) as link:
+            first = await expect(link, ClockTold)
+            assert (first.instant_ms, first.monotonic_ns) == (milliseconds(clock.instant), clock.uptime_ns)
+            clock.advance(timedelta(minutes=11))
+            later = await expect(link, ClockTold)
+            assert later.instant_ms == milliseconds(clock.instant)
+            clock.restart("another boot")
+            unknown = await expect(link, ClockTold)
+            assert unknown.instant_ms is None
+
+    run(tmp_path, scene)
+
+
+def test_a_correction_of_the_time_is_told_at_once_and_drift_is_not() -> None:
+    line = Line()
+    sent = Sent()
+    line.take(sent)
+    second_ns = 1_000_000_000
+    line.tell_clock(ClockTold(instant_ms=None, monotonic_ns=0))
+    line.tell_clock(ClockTold(instant_ms=None, monotonic_ns=second_ns))
+    line.tell_clock(ClockTold(instant_ms=5000, monotonic_ns=2 * second_ns))
+    line.tell_clock(ClockTold(instant_ms=6999, monotonic_ns=3 * second_ns))
+    line.tell_clock(ClockTold(instant_ms=7001, monotonic_ns=3 * second_ns))
+    line.tell_clock(ClockTold(instant_ms=None, monotonic_ns=4 * second_ns))
+    assert [told.instant_ms for told in sent.clocks] == [None, 5000, 7001, None]
+    line.take(sent)
+    line.tell_clock(ClockTold(instant_ms=None, monotonic_ns=4 * second_ns))
+    assert len(sent.clocks) == 5, "a new process knows nothing"
+
+
+class Sent(Channel[ToAgent]):
+    """A channel that keeps the clocks it was told."""
+
+    def __init__(self) -> None:
+        self.clocks: list[ClockTold] = []
+
+    def send(self, message: msgspec.Struct) -> None:
+        assert isinstance(message, ClockTold)
+        self.clocks.append(message)
+
+
+def test_a_renewal_is_proved_with_the_signing_key_and_nothing_else_is(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        public = device.kiosk.signing_key.public_key().public_bytes_raw()
+        async with joined(device, LinkHello()) as link:
+            link.send(RenewalProofAsked(number=1, serial="a1", csr=b"request"))
+            proved = await expect(link, RenewalProved)
+            assert (proved.number, proved.proof is not None) == (1, True)
+            assert is_renewal_proved(public, proved.proof or b"", DEVICE, "a1", b"request")
+            for number, (serial, csr) in enumerate(
+                (("", b"x"), ("a" * 41, b"x"), ("a:b", b"x"), ("a", b""), ("a", b"x" * (CSR_BYTES_MAX + 1))), start=2
+            ):
+                link.send(RenewalProofAsked(number=number, serial=serial, csr=csr))
+                assert await expect(link, RenewalProved) == RenewalProved(number=number, proof=None)
+
+    run(tmp_path, scene)
+
+
+def test_the_status_says_how_the_certificate_is_while_link_is_there(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        assert (await device.status()).renewal is None
+        told = CertificateTold(ends_ms=milliseconds(NOON), renewal=RenewalState.FAILED, reason="HTTP 503")
+        async with joined(device, LinkHello(), told) as link:
+            await expect(link, LinkWelcome)
+            status = await device.status()
+            assert (status.certificate_ends, status.renewal) == (NOON.isoformat(), RenewalState.FAILED)
+            assert status.renewal_reason == "HTTP 503"
+            link.send(CertificateTold(ends_ms=None, renewal=RenewalState.FAILED, reason="unreadable"))
+            link.send(LinkUp())
+            await expect_publish(link, Up.STATE)
+            assert (await device.status()).certificate_ends is None
+        async with joined(device, WebHello()) as web:
+            while (await expect(web, ScreenShown)).status.online:
+                pass
+        assert (await device.status()).renewal is None
 
     run(tmp_path, scene)
 
