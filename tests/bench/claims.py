@@ -1,9 +1,10 @@
 """How many claims a second go from the broker to a committed receipt, and what each part alone could do.
 
-`python -m tests.bench.claims [--claims N]`. A private Mosquitto with mutual TLS, the cloud's ingest in a process of its
-own and twenty kiosks in another; one claim a message, QoS 1, every signature made before the clock starts and checked
-while it runs. Clock: from the first publish to the arrival of the receipt for the last claim. CPU is that of each
-process, per claim. A "disk" row is there when the temporary folder is not on the memory file system.
+`python -m tests.bench.claims [--claims N] [--workers N]`. With several workers, each a process of its own on a shared
+subscription, it says what they cost each other. A private Mosquitto with mutual TLS, the cloud's ingest in a process
+of its own and twenty kiosks in another; one claim a message, QoS 1, every signature made before the clock starts and
+checked while it runs. Clock: from the first publish to the arrival of the receipt for the last claim. CPU is that of
+each process, per claim. A "disk" row is there when the temporary folder is not on the memory file system.
 """
 
 import argparse
@@ -12,13 +13,16 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from sqlalchemy import text
 
+from cloud.broker.mosquitto import CLOUD_NAME, worker_name
 from cloud.claims.actions import apply_batches
 from cloud.kit.database import open_engine, writing
 from cloud.kit.keyring import create_keyring
@@ -34,6 +38,9 @@ from tests.support.mosquitto import MosquittoMissing, PrivateMosquitto
 from tests.support.postgres import postgres_server, why_no_postgres
 
 RATE_MIN = 2000
+WORKERS_RATE_MIN = 4000
+LOCKED_MAX = 0.05
+SAMPLE_S = 0.01
 KIOSKS = 20
 BATCH = 200  # as many messages as the broker's client hands over at once
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
@@ -64,6 +71,8 @@ class Measured:
     broker_us: float | None = None
     database_us: float | None = None
     kiosks_us: float | None = None
+    locked: float | None = None
+    """Of the workers' time, the share in which one waited for another's lock."""
 
     def row(self, name: str, bar: str = "") -> Row:
         """The line of the table."""
@@ -165,34 +174,71 @@ def measure_broker(said: Said, folder: Path) -> Measured:
     return _run(said, folder, "")
 
 
-def measure_all(store: Store, said: Said, folder: Path) -> Measured:
+def measure_all(store: Store, said: Said, folder: Path, workers: int = 1) -> Measured:
     """The whole way."""
     with store.open() as url, world_on(url, said, len(said.members)) as world:
-        measured = _run(said, folder, url)
+        measured = _run(said, folder, url, workers)
         world.assert_sound()
     return measured
 
 
-def _run(said: Said, folder: Path, database: str) -> Measured:
+class LockWatch:
+    """Looks every few milliseconds how many sessions of a PostgreSQL database wait for a lock."""
+
+    def __init__(self, database: str) -> None:
+        self._engine = open_engine(database)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._looks = self._waiting = 0
+
+    def __enter__(self) -> "LockWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._engine.dispose()
+
+    def share(self, workers: int) -> float:
+        """Of the workers' time, the share in which one waited."""
+        return self._waiting / (self._looks * workers)
+
+    def _look(self) -> None:
+        query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            while not self._ended.wait(SAMPLE_S):
+                self._looks += 1
+                self._waiting += connection.execute(query).scalar_one()
+
+
+def _run(said: Said, folder: Path, database: str, workers: int = 1) -> Measured:
     """One run of broker, cloud and kiosks."""
     count = sum(len(messages) for messages in said.messages.values())
-    with running_broker(folder, said) as broker:
-        cloud, load = _write_orders(broker, said, folder, database)
-        with child("tests.bench.claims_cloud", cloud) as taker, child("tests.bench.claims_kiosks", load) as giver:
-            assert _line(taker) == _line(giver) == "ready"
-            before = cpu_of_children()
-            _say(giver, "go")
-            assert (heard := _line(taker)) == "all", heard
-            published = msgspec.json.decode(_line(giver), type=LoadResult)
-            after = cpu_of_children()
+    names = (CLOUD_NAME, *(worker_name(number) for number in range(2, workers + 1)))
+    with running_broker(folder, said, names) as broker, contextlib.ExitStack() as stack:
+        clouds, load = _write_orders(broker, said, folder, database, names)
+        takers = [stack.enter_context(child("tests.bench.claims_cloud", cloud)) for cloud in clouds]
+        giver = stack.enter_context(child("tests.bench.claims_kiosks", load))
+        assert {*map(_line, takers), _line(giver)} == {"ready"}
+        watch = stack.enter_context(LockWatch(database)) if database.startswith("postgresql") else None
+        before = cpu_of_children()
+        _say(giver, "go")
+        assert (heard := {*map(_line, takers)}) == {"all"}, heard
+        published = msgspec.json.decode(_line(giver), type=LoadResult)
+        locked = None if watch is None else watch.share(workers)
+        after = cpu_of_children()
+        for taker in takers:
             _say(taker, "stop")
-            handled = msgspec.json.decode(_line(taker), type=CloudResult)
+        handled = [msgspec.json.decode(_line(taker), type=CloudResult) for taker in takers]
     assert not database or published.posted == count, f"{published.posted} of {count} claims were posted"
-    last_s = published.last_s if database else handled.last_s
+    assert workers == 1 or all(one.messages for one in handled), "a worker had nothing to do"
+    last_s = published.last_s if database else handled[0].last_s
     database_s = after.since(before, "postgres")
     return Measured(
         rate=count / (last_s - published.first_s),
-        cloud_us=handled.cpu_s / count * 1e6,
+        cloud_us=sum(one.cpu_s for one in handled) / count * 1e6,
+        locked=locked,
         broker_us=after.since(before, "mosquitto") / count * 1e6,
         database_us=database_s / count * 1e6 if database_s else None,
         kiosks_us=published.cpu_s / count * 1e6,
@@ -200,10 +246,10 @@ def _run(said: Said, folder: Path, database: str) -> Measured:
 
 
 @contextlib.contextmanager
-def running_broker(folder: Path, said: Said) -> Iterator[PrivateMosquitto]:
+def running_broker(folder: Path, said: Said, workers: tuple[str, ...] = (CLOUD_NAME,)) -> Iterator[PrivateMosquitto]:
     """A private broker that knows the kiosks."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        broker = PrivateMosquitto(Path(name), said.messages)
+        broker = PrivateMosquitto(Path(name), said.messages, workers)
         broker.start()
         try:
             yield broker
@@ -211,21 +257,30 @@ def running_broker(folder: Path, said: Said) -> Iterator[PrivateMosquitto]:
             broker.kill()
 
 
-def _write_orders(broker: PrivateMosquitto, said: Said, folder: Path, database: str) -> tuple[Path, Path]:
-    """The files that tell the cloud and the kiosks what to do."""
-    own, authority = broker.issue("cloud"), str(broker.files.authority)
+def _write_orders(
+    broker: PrivateMosquitto, said: Said, folder: Path, database: str, workers: tuple[str, ...]
+) -> tuple[list[Path], Path]:
+    """The files that tell the cloud's workers and the kiosks what to do."""
+    authority = str(broker.files.authority)
     keyring = folder / "keys"
     if not keyring.exists():
         create_keyring(keyring, ["localhost"], NOON)
-    cloud = Cloud(
-        port=broker.port,
-        authority=authority,
-        certificate=str(own.certificate),
-        key=str(own.key),
-        keyring=str(keyring),
-        database=database,
-        expected=sum(len(messages) for messages in said.messages.values()),
-    )
+    expected = sum(len(messages) for messages in said.messages.values())
+    orders = []
+    for name in workers:
+        own = broker.issue(name)
+        cloud = Cloud(
+            port=broker.port,
+            authority=authority,
+            certificate=str(own.certificate),
+            key=str(own.key),
+            keyring=str(keyring),
+            database=database,
+            expected=expected if len(workers) == 1 else 0,
+            client_id=name,
+        )
+        orders.append(folder / f"{name}.order")
+        orders[-1].write_bytes(msgspec.msgpack.encode(cloud))
     kiosks = []
     for device, messages in said.messages.items():
         identity = broker.issue(device)
@@ -234,10 +289,9 @@ def _write_orders(broker: PrivateMosquitto, said: Said, folder: Path, database: 
         )
         kiosks.append(files)
     load = Load(port=broker.port, authority=authority, kiosks=tuple(kiosks), receipts=bool(database))
-    paths = folder / "cloud.order", folder / "load.order"
-    paths[0].write_bytes(msgspec.msgpack.encode(cloud))
-    paths[1].write_bytes(msgspec.msgpack.encode(load))
-    return paths
+    path = folder / "load.order"
+    path.write_bytes(msgspec.msgpack.encode(load))
+    return orders, path
 
 
 @contextlib.contextmanager
@@ -293,8 +347,10 @@ def cpu_of_children() -> Cpu:
     return Cpu(seconds=seconds, names=names)
 
 
-def run(claims: int) -> Table:
+def run(claims: int, workers: int = 1) -> Table:
     """The whole table."""
+    if workers > 1:
+        return run_workers(claims, workers)
     said = say(claims)
     found, notes = stores()
     rows = []
@@ -316,11 +372,42 @@ def run(claims: int) -> Table:
     )
 
 
+def run_workers(claims: int, workers: int) -> Table:
+    """One worker beside several, on PostgreSQL, in one run."""
+    said = say(claims)
+    postgres = Store(name="PostgreSQL, disk", open=Opener(None))
+    reason = why_no_postgres()
+    rows, notes = [], [f"no PostgreSQL: {reason}"] if reason else []
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None, prefix="ds-bench-") as name:
+        for number in (1, workers) if reason is None else ():
+            measured = measure_all(postgres, said, Path(name), number)
+            rows.append(_workers_row(measured, number))
+    return Table(
+        title=f"Claims, {claims:,} of one tenant, {KIOSKS} kiosks, one a message, on PostgreSQL",
+        headers=("workers", "claims/s", "cloud us", "broker us", "database us", "kiosks us", "waiting for locks"),
+        rows=tuple(rows),
+        notes=tuple(notes),
+    )
+
+
+def _workers_row(measured: Measured, workers: int) -> Row:
+    plain = measured.row(str(workers))
+    assert measured.locked is not None
+    slow = measured.rate < WORKERS_RATE_MIN or measured.locked > LOCKED_MAX
+    return Row(
+        cells=(*plain.cells, f"{measured.locked:.1%}"),
+        bar="" if workers == 1 else f">= {WORKERS_RATE_MIN:,}/s; waiting <= {LOCKED_MAX:.0%}",
+        missed=workers > 1 and slow,
+    )
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--claims", type=int, default=10_000)
-    print(run(parser.parse_args().claims))
+    parser.add_argument("--workers", type=int, default=1)
+    given = parser.parse_args()
+    print(run(given.claims, given.workers))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,10 @@ GIVE_UP_S = 60
 
 
 class Cloud(msgspec.Struct, frozen=True, kw_only=True):
-    """How to reach the broker, and what to do with what comes: store it in `database`, or only count when empty.
+    """How to reach the broker and as whom, and what to do with what comes: store it in `database`, or only count when
+    empty.
 
-    It says so once `expected` messages are handled.
+    It says so once `expected` messages are handled; one of several workers expects none.
     """
 
     port: int
@@ -37,6 +38,7 @@ class Cloud(msgspec.Struct, frozen=True, kw_only=True):
     keyring: str
     database: str
     expected: int
+    client_id: str = "cloud"
 
 
 class CloudResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,7 +83,7 @@ def main(path: Path) -> None:
         ca=Path(cloud.authority),
         certificate=Path(cloud.certificate),
         key=Path(cloud.key),
-        client_id="cloud",
+        client_id=cloud.client_id,
     )
     engine = open_engine(cloud.database) if cloud.database else None
     handle: Handle = handle_nothing
