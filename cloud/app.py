@@ -30,8 +30,9 @@ from cloud.cli.ledger import add_verify
 from cloud.cli.place import Place, Tools
 from cloud.cli.serve import ServeOptions, add_serve
 from cloud.cli.setup import add_init
-from cloud.config import Config, child_environment, read_environment
+from cloud.config import Config, SettingUnusable, child_environment, read_environment
 from cloud.errors import CloudError
+from shared.brokers import BrokerAddress, BrokerPlace, parse_addresses
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -83,7 +84,7 @@ class Surroundings:
     """What the API needs besides its services: where devices find the broker, whom to tell that devices changed, and
     whether the broker is there (None: this service has none)."""
 
-    broker: tuple[str, int]
+    broker: BrokerPlace
     on_devices_changed: Callable[[], None]
     is_broker_up: Callable[[], bool | None]
 
@@ -140,7 +141,8 @@ def describe_api(tools: Tools) -> Mapping[str, object]:
         keyring = create_keyring(Path(folder) / "keys", ["localhost"], tools.clock())
         engine = open_engine(f"sqlite:///{folder}/none.db")
         services = Services(engine=engine, keyring=keyring, clock=tools.clock, random=tools.random)
-        nowhere = Surroundings(broker=("localhost", 8883), on_devices_changed=lambda: None, is_broker_up=lambda: None)
+        somewhere = BrokerPlace(first=BrokerAddress(host="localhost", port=8883))
+        nowhere = Surroundings(broker=somewhere, on_devices_changed=lambda: None, is_broker_up=lambda: None)
         return create_app(services, create_metrics(), nowhere).openapi()
 
 
@@ -152,6 +154,8 @@ def serve(tools: Tools, options: ServeOptions) -> None:
     from cloud.kit.metrics import create_metrics
     from cloud.kit.services import Services
 
+    reached = _broker_place(options, options.broker_host) if options.broker_host else None
+    seen = _broker_place(options, options.device_broker_host or options.broker_host or options.names[0])
     set_up_logs(sys.stderr, options.log_level)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each of its own plugins
     _end_on_signals()
@@ -166,14 +170,23 @@ def serve(tools: Tools, options: ServeOptions) -> None:
             refresh_access(engine, keyring, place, tools.clock())
 
         tell_broker()
-        with _messages(services, metrics, place, options) as client:
-            seen_host = options.device_broker_host or options.broker_host or options.names[0]
+        with _messages(services, metrics, place, reached) as client:
             surroundings = Surroundings(
-                broker=(seen_host, options.broker_port),
+                broker=seen,
                 on_devices_changed=tell_broker,
                 is_broker_up=lambda: None if client is None else client.is_up,
             )
             _listen(create_app(services, metrics, surroundings), place, options)
+
+
+def _broker_place(options: ServeOptions, hosts: str) -> BrokerPlace:
+    """Raises: SettingUnusable when these are no addresses."""
+    addresses = parse_addresses(hosts, options.broker_port)
+    if addresses is None:
+        raise SettingUnusable(
+            "the broker's host", "a name or address, or several with commas, each with a port or none"
+        )
+    return BrokerPlace.of(addresses, options.mqtt_version)
 
 
 def _listen(app: FastAPI, place: Place, options: ServeOptions) -> None:
@@ -198,16 +211,16 @@ def _listen(app: FastAPI, place: Place, options: ServeOptions) -> None:
 
 
 def _messages(
-    services: Services, metrics: Metrics, place: Place, options: ServeOptions
+    services: Services, metrics: Metrics, place: Place, broker: BrokerPlace | None
 ) -> AbstractContextManager[BrokerClient | None]:
     """The broker's client, up as long as the context lasts; None where there is no broker."""
-    if options.broker_host is None:
+    if broker is None:
         return nullcontext(None)
-    return _connected(services, metrics, place, options.broker_host, options.broker_port)
+    return _connected(services, metrics, place, broker)
 
 
 @contextmanager
-def _connected(services: Services, metrics: Metrics, place: Place, host: str, port: int) -> Iterator[BrokerClient]:
+def _connected(services: Services, metrics: Metrics, place: Place, broker: BrokerPlace) -> Iterator[BrokerClient]:
     from random import SystemRandom
 
     from cloud.broker.client import BrokerClient, BrokerOptions
@@ -219,8 +232,10 @@ def _connected(services: Services, metrics: Metrics, place: Place, host: str, po
     files = KeyFiles(folder=place.keys)
     ingest = Ingest(services.engine, services.keyring, clock=services.clock, registry=metrics.registry)
     reached = BrokerOptions(
-        host=host,
-        port=port,
+        host=broker.first.host,
+        port=broker.first.port,
+        others=broker.others,
+        protocol=broker.mqtt,
         ca=files.ca_certificate,
         certificate=files.client_certificate,
         key=files.client_key,

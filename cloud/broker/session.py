@@ -22,10 +22,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from cloud.broker.messages import Handle, Inbound, Outbound
-from cloud.broker.options import BrokerOptions, MqttVersion
+from cloud.broker.options import BrokerOptions
 from cloud.broker.outgoing import Outgoing
 from cloud.broker.transport import GatheringSocket, open_context
 from cloud.broker.work import Arrived, Work
+from shared.brokers import MqttVersion
 from shared.envelope import MESSAGE_BYTES_MAX
 from shared.topics import down, parse_up, up_filter
 

@@ -55,6 +55,16 @@ def device_commands(tools: Tools) -> typer.Typer:
             shown = f"{view.id}  {view.store:20}{view.standing.value:9}{view.fingerprint}  {line}"
             typer.echo(view.model_dump_json() if as_json else shown)
 
+    @group.command("rabbitmq")
+    def show_definitions() -> None:
+        """Print who may do what on a RabbitMQ cluster, for its own `rabbitmqctl import_definitions`."""
+        from cloud.broker.rabbitmq import render_definitions
+        from cloud.devices.queries import active_devices
+        from cloud.kit.database import reading
+
+        with tools.place.open_database() as engine, reading(engine) as connection:
+            typer.echo(render_definitions(active_devices(connection)), nl=False)
+
     @group.command("group")
     def show_group(
         store: Annotated[str, typer.Argument(help="The store whose kiosks share a secret for faces.")],

@@ -47,6 +47,7 @@ from cloud.kit.database import reading, writing
 from cloud.kit.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from cloud.kit.problems import INVALID_REQUEST, MISSING_SCOPE, NOT_FOUND, UNAUTHENTICATED, document
 from cloud.kit.services import Services
+from shared.brokers import BrokerPlace
 from shared.ids import DeviceId, StoreId
 from shared.provisioning import format_code, parse_secret
 
@@ -87,7 +88,7 @@ Made = TypeVar("Made")
 def router(
     services: Services,
     *,
-    broker: tuple[str, int],
+    broker: BrokerPlace,
     on_devices_changed: Callable[[], None],
     polls_max: int = POLLS_MAX,
 ) -> APIRouter:
@@ -98,7 +99,7 @@ def router(
     return routes
 
 
-def _add_provisioning(routes: APIRouter, services: Services, broker: tuple[str, int], polls_max: int) -> None:
+def _add_provisioning(routes: APIRouter, services: Services, broker: BrokerPlace, polls_max: int) -> None:
     tries, polls = Attempts(), Attempts(allowed=polls_max)
     bearer = HTTPBearer(auto_error=False, scheme_name="PollToken", description="`poll_token` of the claim.")
 
@@ -265,7 +266,7 @@ def _shown(connection: Connection, known: Device) -> DeviceView:
 
 
 def _confirmed(
-    connection: Connection, services: Services, known: Device, certificate: Certificate, broker: tuple[str, int]
+    connection: Connection, services: Services, known: Device, certificate: Certificate, broker: BrokerPlace
 ) -> ConfirmedView:
     place = store_by_id(connection, known.store)
     assert place is not None, "foreign keys hold"

@@ -79,11 +79,11 @@ class Line:
     async def keep_up(self) -> NoReturn:
         """Never returns; cancelled, it closes the connection and waits for its thread."""
         loop = asyncio.get_running_loop()
-        attempt, told = 0, ""
+        attempt, node, told = 0, 0, ""
         while True:
             began_s = loop.time()
             connection = Connection(
-                self._options,
+                self._options.at(node),
                 device=self._device,
                 will=self._will,
                 listener=_Notes(loop, self._events),
@@ -94,6 +94,9 @@ class Line:
                 reason = await _watch(connection, self._options.stuck_s)
             finally:
                 self._connection = None
+            node += (
+                not connection.was_up
+            )  # where we were our session is; a node that is not there has its turn again later
             if connection.was_up or reason != told:
                 self._events.put_nowait(WentDown(reason=reason))
                 log.warning("the line is down", extra={"reason": reason})

@@ -122,7 +122,7 @@ class ShopKiosk:
 class Shop:
     """A shop that is open: everything but the kiosks' processes runs once `open` returned."""
 
-    def __init__(self, folder: Path, kiosks: int) -> None:
+    def __init__(self, folder: Path, kiosks: int, database: str | None = None) -> None:
         self.folder = folder
         self.catalogue = Catalogue(budget=10_000_000, allotment_points=100_000)
         self._ports = Ports(
@@ -130,7 +130,8 @@ class Shop:
         )
         home = folder / "cloud"
         environment = environment_of_child(os.environ, home, Path(sys.executable).parent)
-        self.children = Children(logs=folder, environment=environment)
+        self.database = database or f"sqlite:///{home / 'doorstep.db'}"
+        self.children = Children(logs=folder, environment={**environment, "DOORSTEP_DATABASE": self.database})
         self.cloud = CloudService(self.children, home, self._ports)
         self.kiosks: tuple[ShopKiosk, ...] = ()
         self._api: httpx.Client | None = None
@@ -145,6 +146,10 @@ class Shop:
     def open(self) -> None:
         """Broker and cloud serve, the catalogue is filled, the kiosks are provisioned."""
         self.cloud.start()
+        self.furnish()
+
+    def furnish(self) -> None:
+        """The catalogue of a cloud that serves is filled, the kiosks are provisioned."""
         self._api = self.cloud.open_api(as_admin=True)
         fill_catalogue(self._api, self.catalogue)
         with ThreadPoolExecutor() as technicians:
@@ -209,7 +214,7 @@ class Shop:
         """New members with a card each."""
         keyring = load_keyring(self.cloud.home / "keys")
         issuer = Issuer(id=keyring.issuer_id, key=keyring.issuer_key)
-        engine = open_engine(f"sqlite:///{self.cloud.home / 'doorstep.db'}")
+        engine = open_engine(self.database)
         guests: list[Guest] = []
         try:
             while len(guests) < count:
@@ -283,13 +288,16 @@ def no_shop() -> str | None:
 
 
 @contextlib.contextmanager
-def open_shop(kiosks: int = 2) -> Iterator[Shop]:
-    """A shop whose kiosks are provisioned and not started; gone with its folder at the end. Skips without Mosquitto."""
+def open_shop(kiosks: int = 2, database: str | None = None) -> Iterator[Shop]:
+    """A shop whose kiosks are provisioned and not started; gone with its folder at the end. Skips without Mosquitto.
+
+    `database` is the cloud's, None for SQLite in the same folder.
+    """
     reason = no_shop()
     if reason is not None:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None, prefix="ds-shop-") as folder:
-        shop = Shop(Path(folder), kiosks)
+        shop = Shop(Path(folder), kiosks, database)
         try:
             shop.open()
             yield shop

@@ -209,6 +209,7 @@ def test_a_kiosk_is_brought_in_and_shut_out(place: Place, run: Run) -> None:
     shown = json.loads(run("devices", "list", "--json").stdout)
     assert (shown["id"], shown["standing"], shown["online"]) == (id, "active", None)
     assert "never seen" in run("devices", "list").stdout
+    assert [user["name"] for user in json.loads(run("devices", "rabbitmq").stdout)["users"]] == ["cloud", id]
     assert run("devices", "revoke", id).stdout == "revoked\n"
     assert id not in access.read_text()
     with pytest.raises(NotThere, match="unknown device"):
