@@ -24,6 +24,7 @@ from tests.support.certificates import Authority, Identity
 
 HOST = "127.0.0.1"
 DEADLINE_S = 10.0
+LIMITS = ("max_queued_messages", "max_queued_bytes", "max_inflight_messages", "autosave_interval")
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 
 
@@ -34,7 +35,14 @@ class MosquittoMissing(Exception):
 class PrivateMosquitto:
     """A broker in a folder of its own. `start` serves; everything it issued and stored lies in the folder."""
 
-    def __init__(self, folder: Path, devices: Iterable[str] = (), workers: Iterable[str] = (CLOUD_NAME,)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        devices: Iterable[str] = (),
+        workers: Iterable[str] = (CLOUD_NAME,),
+        *,
+        has_own_limits: bool = False,
+    ) -> None:
         program = shutil.which("mosquitto", path=PATH)
         if program is None:
             raise MosquittoMissing("mosquitto is not installed (apt install mosquitto)")
@@ -57,9 +65,8 @@ class PrivateMosquitto:
         )
         self.files.storage.mkdir()
         user = pwd.getpwuid(os.getuid()).pw_name
-        write_atomically(
-            self.files.configuration, render_configuration(self.files, host=HOST, port=self.port, user=user)
-        )
+        text = render_configuration(self.files, host=HOST, port=self.port, user=user)
+        write_atomically(self.files.configuration, without_limits(text) if has_own_limits else text)
         self._write_access(devices)
 
     def issue(self, name: str) -> Identity:
@@ -141,13 +148,16 @@ class PrivateMosquitto:
 
 @contextlib.contextmanager
 def private_mosquitto(
-    devices: Iterable[str] = (), workers: Iterable[str] = (CLOUD_NAME,)
+    devices: Iterable[str] = (), workers: Iterable[str] = (CLOUD_NAME,), *, has_own_limits: bool = False
 ) -> Iterator[PrivateMosquitto]:
-    """A broker that serves, gone with its folder at the end. Skips the test where Mosquitto is not installed."""
+    """A broker that serves, gone with its folder at the end. Skips the test where Mosquitto is not installed.
+
+    `has_own_limits`: it runs under Mosquitto's own limits where the product would set others.
+    """
     base = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=base) as folder:
         try:
-            broker = PrivateMosquitto(Path(folder), devices, workers)
+            broker = PrivateMosquitto(Path(folder), devices, workers, has_own_limits=has_own_limits)
         except MosquittoMissing as missing:
             pytest.skip(str(missing))
         broker.start()
@@ -155,6 +165,13 @@ def private_mosquitto(
             yield broker
         finally:
             broker.kill()
+
+
+def without_limits(configuration: str) -> str:
+    """The configuration with Mosquitto's own limits in place of the product's."""
+    kept = [line for line in configuration.splitlines() if not line.startswith(LIMITS)]
+    assert len(kept) == len(configuration.splitlines()) - len(LIMITS), "the product sets each of them"
+    return "\n".join(kept) + "\n"
 
 
 def _die_with_us() -> list[str]:

@@ -43,9 +43,17 @@ class RabbitNode:
         self._cookie_home = folder
         self._folder.mkdir()
         self._process: subprocess.Popen[bytes] | None = None
+        self._files: ClusterFiles | None = None
+
+    @property
+    def files(self) -> ClusterFiles:
+        """What it was configured with."""
+        assert self._files is not None
+        return self._files
 
     def configure(self, files: ClusterFiles, cluster: list[str]) -> None:
         """Writes its configuration."""
+        self._files = files
         members = [f"cluster_formation.classic_config.nodes.{n} = {name}" for n, name in enumerate(cluster, 1)]
         lines = [
             "listeners.tcp = none",  # AMQP is nobody's business here

@@ -143,6 +143,11 @@ class Shop:
         assert self._api is not None, "the shop is not open"
         return self._api
 
+    @property
+    def broker_port(self) -> int:
+        """Where the broker listens."""
+        return self._ports.broker
+
     def open(self) -> None:
         """Broker and cloud serve, the catalogue is filled, the kiosks are provisioned."""
         self.cloud.start()
