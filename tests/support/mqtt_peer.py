@@ -1,5 +1,6 @@
 """A plain MQTT client for tests: whoever is on the other side of the broker, honest or not."""
 
+import socket
 import ssl
 import threading
 from collections.abc import Iterable
@@ -159,3 +160,17 @@ class Peer:
 
     def _on_message(self, client: Client, _: object, message: MQTTMessage) -> None:
         self.got.append(Got(topic=message.topic, data=bytes(message.payload)))
+
+
+def speaks(broker: Reached, identity: Identity | None) -> bool:
+    """True when the broker accepts an MQTT 3.1.1 CONNECT from whoever has this certificate."""
+    context = ssl.create_default_context(cafile=broker.files.authority)
+    if identity is not None:
+        context.load_cert_chain(identity.certificate, identity.key)
+    with socket.create_connection((HOST, broker.port), timeout=5) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname=HOST) as secure:
+                secure.sendall(b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02k1")
+                return secure.recv(4) == b"\x20\x02\x00\x00"
+        except OSError:
+            return False

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -119,6 +120,21 @@ class ShopKiosk:
         return msgspec.convert(rows, tuple[KeptClaim, ...])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShopBrokerFiles:
+    """What the shop's broker trusts."""
+
+    authority: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShopBroker:
+    """The shop's broker as a plain client reaches it."""
+
+    port: int
+    files: ShopBrokerFiles
+
+
 class Shop:
     """A shop that is open: everything but the kiosks' processes runs once `open` returned."""
 
@@ -144,14 +160,31 @@ class Shop:
         return self._api
 
     @property
-    def broker_port(self) -> int:
-        """Where the broker listens."""
-        return self._ports.broker
+    def broker_reached(self) -> "ShopBroker":
+        """Its broker, for a plain client."""
+        return ShopBroker(port=self._ports.broker, files=ShopBrokerFiles(authority=self.cloud.authority))
 
     def open(self) -> None:
         """Broker and cloud serve, the catalogue is filled, the kiosks are provisioned."""
         self.cloud.start()
         self.furnish()
+
+    def open_beside(self, *options: str) -> None:
+        """What `open` does once there is an installation, with these options of `serve` for the broker."""
+        self.serve_beside(*options)
+        self.cloud.token_file.write_text(self.ask("doorstep-cloud", "admin", "token", "--name", "shop").strip())
+        self.furnish()
+
+    def serve_beside(self, *options: str) -> None:
+        """The service runs with these options."""
+        serve = ["doorstep-cloud", "serve", "--host", HOST, "--port", str(self._ports.cloud), "--name", HOST]
+        self.children.start("cloud", [*serve, *options])
+        wait_until(self._is_cloud_there, "the cloud serves", START_S)
+
+    def _is_cloud_there(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, self._ports.cloud), timeout=1):
+            return True
+        return False
 
     def furnish(self) -> None:
         """The catalogue of a cloud that serves is filled, the kiosks are provisioned."""

@@ -6,7 +6,6 @@ tests.system.cluster --rounds 6` kills one node after the other, each time the o
 
 import argparse
 import contextlib
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -53,6 +52,7 @@ class ClusteredShop(Shop):
     def __init__(self, folder: Path, cluster: RabbitCluster) -> None:
         super().__init__(folder, kiosks=2)
         self._cluster = cluster
+        self._options = ("--broker-host", cluster.addresses, "--mqtt-version", "3.1.1")
 
     @property
     def nodes(self) -> tuple[RabbitNode, ...]:
@@ -62,11 +62,7 @@ class ClusteredShop(Shop):
     def open(self) -> None:
         """The cloud serves, the kiosks are provisioned, and the cluster runs under the rules the cloud wrote for it."""
         self.ask("doorstep-cloud", "init", "--name", HOST)
-        serve = ["doorstep-cloud", "serve", "--host", HOST, "--port", str(self._ports.cloud), "--name", HOST]
-        self.children.start("cloud", [*serve, "--broker-host", self._cluster.addresses, "--mqtt-version", "3.1.1"])
-        wait_until(self._is_cloud_there, "the cloud serves", BACK_S)
-        self.cloud.token_file.write_text(self.ask("doorstep-cloud", "admin", "token", "--name", "shop").strip())
-        self.furnish()
+        self.open_beside(*self._options)
         definitions = self.folder / "definitions.json"
         definitions.write_text(self.ask("doorstep-cloud", "devices", "rabbitmq"))
         keys = self.cloud.home / "keys"
@@ -79,10 +75,9 @@ class ClusteredShop(Shop):
             )
         )
 
-    def _is_cloud_there(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection((HOST, self._ports.cloud), timeout=1):
-            return True
-        return False
+    def serve_again(self) -> None:
+        """The cloud runs again after it was ended."""
+        self.serve_beside(*self._options)
 
     def is_back(self) -> bool:
         """True when the cloud and all kiosks are on the line and nothing waits for a receipt."""

@@ -75,8 +75,11 @@ class Found:
         )
 
 
-def run_kills(shop: Shop, kills: int, seed: int) -> Found:
-    """What was found. Raises: AssertionError when a promise was broken, ShopFailed when something did not come back."""
+def run_kills(shop: Shop, kills: int, seed: int, within_s: float = float("inf")) -> Found:
+    """What was found; the killing ends early when the time is up.
+
+    Raises: AssertionError when a promise was broken, ShopFailed when something did not come back.
+    """
     began_s, random = time.monotonic(), Random(seed)
     known = set(shop.grants())
     by_hand = shop.enrol(round(kills * KILL_S / CODE_EVERY_S))
@@ -88,7 +91,11 @@ def run_kills(shop: Shop, kills: int, seed: int) -> Found:
     with ExitStack() as stack:
         watchers = {kiosk.name: stack.enter_context(Watcher(kiosk.agent_socket)) for kiosk in shop.kiosks}
         with members_coming(shop.kiosks, by_hand):
-            killed = [_kill_one(shop, watchers, role, random) for role in _draw_roles(kills, random)]
+            killed = [
+                _kill_one(shop, watchers, role, random)
+                for role in _draw_roles(kills, random)
+                if time.monotonic() - began_s < within_s
+            ]
         shop.children.stop(*(kiosk.process(role) for kiosk in shop.kiosks for role in ("capture", "vision")))
         shop.settle(SETTLE_S)
     check_shown(shop.kiosks, watchers)
@@ -209,6 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which nobody more is killed")
     given = parser.parse_args()
     with ExitStack() as stack:
         database = None
@@ -217,7 +225,7 @@ def main() -> None:
             server.execute("CREATE DATABASE kills")
             database = server.url("kills")
         shop = stack.enter_context(open_shop(database=database))
-        print(run_kills(shop, given.kills, given.seed))
+        print(run_kills(shop, given.kills, given.seed, given.minutes * 60))
 
 
 if __name__ == "__main__":

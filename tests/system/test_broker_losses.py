@@ -7,8 +7,6 @@ hour). Each loss is first provoked with plain clients, so that what the shop the
 import contextlib
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -109,21 +107,6 @@ def test_mosquitto_forgets_what_waits_when_a_session_expires(broker: PrivateMosq
 # --- that it costs a shop nothing -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopbackFiles:
-    """What the shop's broker trusts."""
-
-    authority: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShopBroker:
-    """The shop's broker, for a plain client."""
-
-    port: int
-    files: LoopbackFiles
-
-
 @pytest.fixture(scope="module")
 def open_shop_with_own_limits() -> Iterator[Shop]:
     """A shop whose broker runs under Mosquitto's own limits."""
@@ -146,10 +129,6 @@ def careless_shop(open_shop_with_own_limits: Shop) -> Iterator[Shop]:
     shop.settle(SETTLE_S)
     yield shop
     shop.end_kiosks()
-
-
-def reach(shop: Shop) -> ShopBroker:
-    return ShopBroker(port=shop.broker_port, files=LoopbackFiles(authority=shop.cloud.authority))
 
 
 def identity_of(kiosk: ShopKiosk) -> Identity:
@@ -201,7 +180,7 @@ def test_a_flood_behind_which_claims_are_dropped(careless_shop: Shop) -> None:
     known, guests = set(shop.grants()), shop.enrol(GUESTS)
     mad, sane = shop.kiosks
     shop.children.stop(mad.process("link"))
-    with cloud_frozen(shop), Peer(reach(shop), mad.device, identity_of(mad)) as flooder:
+    with cloud_frozen(shop), Peer(shop.broker_reached, mad.device, identity_of(mad)) as flooder:
         flooder.publish_all(f"doorstep/v1/{mad.device}/up/event", [bytes(200)] * FLOOD)
         serve(sane, guests)
         wait_until(lambda: "messages are being dropped" in shop.read_log("broker"), "the broker drops", NOTICED_S)
@@ -243,11 +222,13 @@ def test_sessions_that_expire_on_both_sides(careless_shop: Shop) -> None:
         serve(kiosk, guests)
         shop.children.stop(kiosk.process("link"))
     wait_until(lambda: len(shop.grants()) == len(known) + len(guests), "the cloud posts and answers", NOTICED_S)
-    with Peer(reach(shop), kiosk.device, identity_of(kiosk)) as thief:
+    with Peer(shop.broker_reached, kiosk.device, identity_of(kiosk)) as thief:
         assert thief.is_connected
     assert waiting(kiosk) >= len(guests), "the receipts are lost"
     keys = shop.cloud.home / "keys"
-    with Peer(reach(shop), "cloud", Identity(certificate=keys / "client.pem", key=keys / "client.key")) as thief:
+    with Peer(
+        shop.broker_reached, "cloud", Identity(certificate=keys / "client.pem", key=keys / "client.key")
+    ) as thief:
         assert thief.is_connected, "and the cloud's session with whatever waits in it"
     shop.start(kiosk, "link")
     check_all_posted(shop, known, len(guests))
