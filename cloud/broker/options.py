@@ -13,8 +13,8 @@ class BrokerOptions:
 
     Workers of one `shared_group` share the messages among them (MQTT 5 only; on 3.1.1 there is one worker). A worker
     that was away less than `session_expiry_s` is given again what it had not acknowledged; one that stays away does
-    not hold back its share any longer than that. `others` are further nodes of the same broker, tried in turn when one
-    is not there.
+    not hold back its share any longer than that; on 3.1.1 the broker's own setting rules. `others` are further nodes of
+    the same broker, tried in turn when one is not there.
     """
 
     host: str

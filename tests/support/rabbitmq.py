@@ -7,13 +7,15 @@ only (Debian 12 has 3.10). Durable subscriptions are quorum queues: a node that 
 
 import contextlib
 import os
+import secrets
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.mosquitto import HOST, free_port, wait_until
+from tests.support.mosquitto import HOST, wait_until
 
 PROGRAMS = Path("/usr/lib/rabbitmq/bin")  # not /usr/sbin: those become another user when started as root
 NODES = 3
@@ -36,8 +38,8 @@ class RabbitNode:
 
     def __init__(self, folder: Path, name: str, epmd_port: int) -> None:
         self.name = f"{name}@localhost"
-        self.port = free_port()
-        self._distribution = free_port()
+        self.port = quiet_port()
+        self._distribution = quiet_port()
         self._epmd_port = epmd_port
         self._folder = folder / name
         self._cookie_home = folder
@@ -141,7 +143,7 @@ class RabbitCluster:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
-        self._epmd_port = free_port()
+        self._epmd_port = quiet_port()
         self._epmd: subprocess.Popen[bytes] | None = None
         cookie = folder / ".erlang.cookie"
         cookie.write_text(os.urandom(16).hex())
@@ -165,8 +167,14 @@ class RabbitCluster:
         )
         for node in self.nodes:
             node.configure(files, [node.name for node in self.nodes])
+        # The first one alone: nodes that start at once may each begin a list of clients of their own, and the one that
+        # shares it with nobody but a node that dies lets no client in any more.
+        first, *others = self.nodes
+        first.start()
+        first.wait_until_up()
+        for node in others:
             node.start()
-        for node in self.nodes:
+        for node in others:
             node.wait_until_up()
 
     def close(self) -> None:
@@ -176,6 +184,15 @@ class RabbitCluster:
         if self._epmd is not None:
             self._epmd.kill()
             self._epmd.wait()
+
+
+def quiet_port() -> int:
+    """A loopback port nobody listens on, outside the range from which Linux takes ports for outgoing connections: it
+    is bound only after other nodes have opened many."""
+    while True:
+        port = 15_000 + secrets.randbelow(15_000)
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)):
+            return port
 
 
 def why_no_rabbitmq() -> str | None:

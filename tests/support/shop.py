@@ -171,15 +171,11 @@ class Shop:
 
     def open_beside(self, *options: str) -> None:
         """What `open` does once there is an installation, with these options of `serve` for the broker."""
-        self.serve_beside(*options)
-        self.cloud.token_file.write_text(self.ask("doorstep-cloud", "admin", "token", "--name", "shop").strip())
-        self.furnish()
-
-    def serve_beside(self, *options: str) -> None:
-        """The service runs with these options."""
         serve = ["doorstep-cloud", "serve", "--host", HOST, "--port", str(self._ports.cloud), "--name", HOST]
         self.children.start("cloud", [*serve, *options])
         wait_until(self._is_cloud_there, "the cloud serves", START_S)
+        self.cloud.token_file.write_text(self.ask("doorstep-cloud", "admin", "token", "--name", "shop").strip())
+        self.furnish()
 
     def _is_cloud_there(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection((HOST, self._ports.cloud), timeout=1):
