@@ -143,6 +143,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
+    reason = why_no_rabbitmq()
+    if reason is not None:
+        print(f"skipped: {reason}")
+        return
     with open_clustered_shop() as shop:
         print(run_cluster(shop, given.rounds))
 

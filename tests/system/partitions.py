@@ -23,8 +23,8 @@ from cloud.cli.shop import Children, CloudService
 from tests.bench.table import Row, Table
 from tests.support.agent_peer import Watcher, ask_status
 from tests.support.mosquitto import wait_until
-from tests.support.namespaces import MIDDLE, MIDDLE_ADDRESS, Network
-from tests.support.shop import MEMORY, Shop, ShopKiosk, verify_all
+from tests.support.namespaces import MIDDLE, MIDDLE_ADDRESS, Network, why_no_namespaces
+from tests.support.shop import MEMORY, Shop, ShopKiosk, no_shop, verify_all
 from tests.system.kills import CODE_EVERY_S, check_posted, check_shown, members_coming
 
 CLOUD = "cloud"
@@ -243,6 +243,10 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="six of the faults")
     parser.add_argument("--inside", help="the prefix of the network we are in already; for our own use")
     given = parser.parse_args()
+    reason = no_shop() or why_no_namespaces() if given.inside is None else None
+    if reason is not None:
+        print(f"skipped: {reason}")
+        return 0
     if given.inside is None:
         return run_apart(given.rounds, given.seed, is_quick=given.quick, say=print)
     network, random = Network(given.inside, [CLOUD, *KIOSKS]), Random(given.seed)
