@@ -29,7 +29,7 @@ bench: setup
 	@$(BIN)/python -m tests.bench
 
 proof: setup
-	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 postgresql=initdb strace=strace
+	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 postgresql=initdb strace=strace rabbitmq-server=rabbitmq-server iproute2=tc
 	@$(BIN)/python -m tests.bench.proof
 
 # Neutral by construction: names, versions, markers and hashes; no host (tests/tidy holds it).

@@ -34,8 +34,9 @@ from cloud.cli.place import Place, Tools
 from cloud.cli.serve import ServeOptions, add_serve
 from cloud.cli.setup import add_init
 from cloud.cli.work import WorkOptions, add_work
-from cloud.config import Config, child_environment, read_environment
+from cloud.config import Config, SettingUnusable, child_environment, read_environment
 from cloud.errors import CloudError
+from shared.brokers import BrokerAddress, BrokerPlace, MqttVersion, parse_addresses
 from shared.policy import CERTIFICATE_AGE_MAX
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Surroundings:
     """What the API needs besides its services: where devices find the broker, whom to tell that devices changed,
     whether the broker is there (None: this service has none), and how long a device's certificate is good."""
 
-    broker: tuple[str, int]
+    broker: BrokerPlace
     on_devices_changed: Callable[[], None]
     is_broker_up: Callable[[], bool | None]
     certificate_life: timedelta = CERTIFICATE_AGE_MAX
@@ -175,7 +176,7 @@ def describe_api(tools: Tools) -> Mapping[str, object]:
         engine = open_engine(f"sqlite:///{folder}/none.db")
         services = Services(engine=engine, keyring=keyring, clock=tools.clock, random=tools.random)
         nowhere = Surroundings(
-            broker=("localhost", 8883),
+            broker=BrokerPlace(first=BrokerAddress(host="localhost", port=8883)),
             on_devices_changed=lambda: None,
             is_broker_up=lambda: None,
             certificate_life=tools.certificate_life,
@@ -191,6 +192,12 @@ def serve(tools: Tools, options: ServeOptions) -> None:
     from cloud.kit.metrics import create_metrics
     from cloud.kit.services import Services
 
+    reached = (
+        _broker_place(options.broker_host, options.broker_port, options.mqtt_version) if options.broker_host else None
+    )
+    seen = _broker_place(
+        options.device_broker_host or options.broker_host or options.names[0], options.broker_port, options.mqtt_version
+    )
     set_up_logs(sys.stderr, options.log_level)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each of its own plugins
     _end_on_signals()
@@ -205,10 +212,9 @@ def serve(tools: Tools, options: ServeOptions) -> None:
             refresh_access(engine, keyring, place, tools.clock())
 
         tell_broker()
-        with _messages(services, metrics, place, options) as client:
-            seen_host = options.device_broker_host or options.broker_host or options.names[0]
+        with _messages(services, metrics, place, reached) as client:
             surroundings = Surroundings(
-                broker=(seen_host, options.broker_port),
+                broker=seen,
                 on_devices_changed=tell_broker,
                 is_broker_up=lambda: None if client is None else client.is_up,
                 certificate_life=tools.certificate_life,
@@ -242,13 +248,23 @@ def work(tools: Tools, options: WorkOptions) -> None:
         if is_new:
             refresh_access(engine, keyring, place, tools.clock())
         services = Services(engine=engine, keyring=keyring, clock=tools.clock, random=tools.random)
-        host, port = options.broker_host, options.broker_port
-        with _connected(services, create_metrics(), place, host, port, client) as connected:
+        broker = _broker_place(options.broker_host, options.broker_port, MqttVersion.V5)
+        with _connected(services, create_metrics(), place, broker, client) as connected:
             try:
                 threading.Event().wait()
             finally:
                 handled = connected.counters
                 log.info("the worker ends", extra={"batches": handled.batches, "failures": handled.failures})
+
+
+def _broker_place(hosts: str, port: int, version: MqttVersion) -> BrokerPlace:
+    """Raises: SettingUnusable when these are no addresses."""
+    addresses = parse_addresses(hosts, port)
+    if addresses is None:
+        raise SettingUnusable(
+            "the broker's host", "a name or address, or several with commas, each with a port or none"
+        )
+    return BrokerPlace.of(addresses, version)
 
 
 def _listen(app: FastAPI, place: Place, options: ServeOptions) -> None:
@@ -273,10 +289,10 @@ def _listen(app: FastAPI, place: Place, options: ServeOptions) -> None:
 
 
 def _messages(
-    services: Services, metrics: Metrics, place: Place, options: ServeOptions
+    services: Services, metrics: Metrics, place: Place, broker: BrokerPlace | None
 ) -> AbstractContextManager[BrokerClient | None]:
     """The broker's client, up as long as the context lasts; None where there is no broker."""
-    if options.broker_host is None:
+    if broker is None:
         return nullcontext(None)
     from cloud.broker.mosquitto import CLOUD_NAME
     from cloud.kit.keyring import KeyFiles
@@ -288,12 +304,12 @@ def _messages(
         key=files.client_key,
         session_expiry_s=SESSION_KEPT_S,
     )
-    return _connected(services, metrics, place, options.broker_host, options.broker_port, own)
+    return _connected(services, metrics, place, broker, own)
 
 
 @contextmanager
 def _connected(
-    services: Services, metrics: Metrics, place: Place, host: str, port: int, own: BrokerIdentity
+    services: Services, metrics: Metrics, place: Place, broker: BrokerPlace, own: BrokerIdentity
 ) -> Iterator[BrokerClient]:
     from random import SystemRandom
 
@@ -305,8 +321,10 @@ def _connected(
     files = KeyFiles(folder=place.keys)
     ingest = Ingest(services.engine, services.keyring, clock=services.clock, registry=metrics.registry)
     reached = BrokerOptions(
-        host=host,
-        port=port,
+        host=broker.first.host,
+        port=broker.first.port,
+        others=broker.others,
+        protocol=broker.mqtt,
         ca=files.ca_certificate,
         certificate=own.certificate,
         key=own.key,

@@ -12,6 +12,7 @@ from cloud.cli.place import Place
 from cloud.cli.serve import ServeOptions
 from cloud.cli.setup import LOCAL_NAMES
 from cloud.errors import CloudError
+from shared.brokers import MqttVersion
 from shared.policy import CERTIFICATE_AGE_MAX
 
 HOME_DEFAULT: Final = Path(".local/share/doorstep/cloud")  # below the user's own folder
@@ -66,6 +67,7 @@ def read_config(environment: Mapping[str, str], user_home: Path) -> Config:
         broker_port=_port(environment, "DOORSTEP_BROKER_PORT", BROKER_PORT_DEFAULT),
         device_broker_host=environment.get("DOORSTEP_DEVICE_BROKER_HOST") or None,
         broker_pid_file=pid_file,
+        mqtt_version=_mqtt_version(environment),
         log_level=environment.get("DOORSTEP_LOG_LEVEL") or "INFO",
     )
     demo_home = Path(environment.get("DOORSTEP_DEMO_HOME") or user_home / DEMO_HOME_DEFAULT)
@@ -83,6 +85,13 @@ def environment_of_child(environment: Mapping[str, str], cloud_home: Path, progr
     kept = {name: value for name, value in environment.items() if name not in OF_AN_INSTALLATION}
     path = f"{programs}{os.pathsep}{environment.get('PATH', os.defpath)}"
     return {**kept, "DOORSTEP_CLOUD_HOME": str(cloud_home), "PATH": path}
+
+
+def _mqtt_version(environment: Mapping[str, str]) -> MqttVersion:
+    text = environment.get("DOORSTEP_MQTT_VERSION") or MqttVersion.V5
+    if text not in list(MqttVersion):
+        raise SettingUnusable("DOORSTEP_MQTT_VERSION", " or ".join(MqttVersion))
+    return MqttVersion(text)
 
 
 def _port(environment: Mapping[str, str], variable: str, default: int) -> int:

@@ -21,7 +21,16 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from edge.config import Identity, Places, load_identity, load_places, load_settings, notify_address, write_identity
+from edge.config import (
+    Identity,
+    Places,
+    find_broker,
+    load_identity,
+    load_places,
+    load_settings,
+    notify_address,
+    write_identity,
+)
 from edge.errors import EdgeFault, SettingsWrong
 from edge.hardware.parent import end_with_parent
 from edge.hardware.watchdog import ServiceManager
@@ -181,10 +190,12 @@ def _run_link(places: Places) -> None:
     from edge.link.mqtt import LinkOptions
     from edge.link.pump import Renewals, run_link
 
-    identity = load_identity(places)
+    identity, broker = load_identity(places), find_broker(places)
     options = LinkOptions(
-        host=identity.broker_host,
-        port=identity.broker_port,
+        host=broker.first.host,
+        port=broker.first.port,
+        others=broker.others,
+        protocol=broker.mqtt,
         ca=places.keys / "ca.crt",
         certificate=places.keys / "tls.crt",
         key=places.keys / "tls.key",
@@ -398,6 +409,8 @@ def _keep(home: Path | None, cloud: str, provisioned: "Provisioned") -> Path:
         broker_host=certified.broker_host,
         broker_port=certified.broker_port,
         root_public=certified.root_public,
+        broker_others=certified.broker_others,
+        mqtt_version=certified.mqtt_version,
     )
     write_identity(places, identity)
     return places.home

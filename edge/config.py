@@ -8,13 +8,15 @@ weights of the networks are in `models` inside it, or where `DOORSTEP_MODELS` sa
 import json
 import os
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import TypeVar
 
 from edge.errors import SettingsWrong
+from shared.brokers import BrokerAddress, BrokerPlace, MqttVersion, parse_addresses
 
 HOME_DEFAULT = "/var/lib/doorstep"
+BROKER_PORT_DEFAULT = 8883
 Loaded = TypeVar("Loaded", "Settings", "Identity")
 
 
@@ -84,6 +86,8 @@ class Settings:
     `camera` is an address (`picamera2:`, `v4l2:0`, `rtsp://…`, `file:…`, `dir:…`, `synthetic:…`). `screen_host` and
     `screen_port` say where the kiosk page listens; `languages` the ones it offers, its own first. `touch` when members
     can tap the screen. `snapshots` is the folder for copies of the database, best on another partition or card.
+    `broker` (`host:port`, with commas between several nodes) and `mqtt_version` (5 or 3.1.1) are for a broker that
+    moved since the device was provisioned; empty, what the cloud said then holds.
     """
 
     camera: str = "picamera2:"
@@ -96,11 +100,17 @@ class Settings:
     privacy_address: str | None = None
     touch: bool = False
     snapshots: str | None = None
+    broker: str = ""
+    mqtt_version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who the device is, as the cloud confirmed it. `root_public` is 32 bytes in hex."""
+    """Who the device is, as the cloud confirmed it. `root_public` is 32 bytes in hex.
+
+    `broker_others` are further nodes of the broker (`b:8883,c:8883`). A device that was provisioned by an earlier
+    version has neither these nor `mqtt_version`.
+    """
 
     device: str
     tenant: str
@@ -109,7 +119,9 @@ class Identity:
     cloud: str
     broker_host: str
     broker_port: int
-    root_public: str
+    broker_others: str = ""
+    mqtt_version: str = MqttVersion.V5.value
+    root_public: str  # written last: a file that was cut short has none
 
 
 def load_places(home: Path | None = None, run: Path | None = None) -> Places:
@@ -139,15 +151,38 @@ def load_identity(places: Places) -> Identity:
         device="", tenant="", store="", store_name="", cloud="", broker_host="", broker_port=0, root_public=""
     )
     given = _read_toml(places.identity)
-    missing = [field.name for field in fields(Identity) if field.name not in given]
+    missing = [field.name for field in fields(Identity) if field.default is MISSING and field.name not in given]
     if missing:
         raise SettingsWrong(f"{places.identity}: {', '.join(missing)} missing")
     return _typed(blank, given, places.identity)
 
 
+def find_broker(places: Places) -> BrokerPlace:
+    """Where the broker is: what people set, else what the cloud said. Raises: SettingsWrong, naming the file."""
+    identity, settings = load_identity(places), load_settings(places)
+    version = settings.mqtt_version or identity.mqtt_version
+    if version not in list(MqttVersion):
+        at = places.settings if settings.mqtt_version else places.identity
+        raise SettingsWrong(f"{at}: mqtt_version should be {' or '.join(MqttVersion)}")
+    if settings.broker:
+        set_by_people = _addresses(settings.broker, places.settings, "broker")
+        return BrokerPlace.of(set_by_people, MqttVersion(version))
+    first = BrokerAddress(host=identity.broker_host, port=identity.broker_port)
+    others = _addresses(identity.broker_others, places.identity, "broker_others") if identity.broker_others else ()
+    return BrokerPlace(first=first, others=others, mqtt=MqttVersion(version))
+
+
+def _addresses(text: str, path: Path, name: str) -> tuple[BrokerAddress, ...]:
+    addresses = parse_addresses(text, BROKER_PORT_DEFAULT)
+    if addresses is None:
+        raise SettingsWrong(f"{path}: {name} should be addresses such as broker.example:8883, with commas between them")
+    return addresses
+
+
 def write_identity(places: Places, identity: Identity) -> None:
-    """Puts the identity in its place, whole or not at all."""
-    lines = [f"{field.name} = {_toml(getattr(identity, field.name))}\n" for field in fields(identity)]
+    """Puts the identity in its place, whole or not at all. What is as ever is left out: an earlier version reads it."""
+    values = [(field, getattr(identity, field.name)) for field in fields(identity)]
+    lines = [f"{field.name} = {_toml(value)}\n" for field, value in values if value != field.default]
     fresh = places.identity.with_suffix(".new")
     with fresh.open("w", encoding="utf-8") as file:
         file.write("".join(lines))

@@ -12,9 +12,10 @@ from random import Random
 from typing import Self
 
 from cloud.broker.messages import Handle, Inbound, Outbound
-from cloud.broker.options import BrokerOptions, MqttVersion
+from cloud.broker.options import BrokerOptions
 from cloud.broker.outgoing import Outgoing
 from cloud.broker.session import Counters, Session
+from shared.brokers import MqttVersion
 
 __all__ = ["BrokerClient", "BrokerOptions", "Counters", "Handle", "Inbound", "MqttVersion", "Outbound"]
 
@@ -72,12 +73,12 @@ class BrokerClient:
         self.close()
 
     def _keep_up(self) -> None:
-        attempt = 0
+        attempt, node = 0, 0
         reported: str | None = None
         while not self._stopping.is_set():
             began = time.monotonic()
             session = Session(
-                self._options,
+                self._options.at(node),
                 self._handle,
                 outgoing=self._outgoing,
                 counters=self.counters,
@@ -88,6 +89,7 @@ class BrokerClient:
             reason = _run(session)
             if self._stopping.is_set():
                 return
+            node += not session.was_up
             if session.was_up or reason != reported:
                 log.warning("the broker is away", extra={"reason": reason})
                 reported = reason

@@ -22,10 +22,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from cloud.broker.messages import Handle, Inbound, Outbound
-from cloud.broker.options import BrokerOptions, MqttVersion
+from cloud.broker.options import BrokerOptions
 from cloud.broker.outgoing import Outgoing
 from cloud.broker.transport import GatheringSocket, open_context
 from cloud.broker.work import Arrived, Work
+from shared.brokers import MqttVersion
 from shared.envelope import MESSAGE_BYTES_MAX
 from shared.topics import down, parse_up, up_filter
 
@@ -107,7 +108,9 @@ class Session:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=options.client_id,
-            clean_session=None if self._is_v5 else True,  # 3.1.1 cannot bound a session's life: the devices ask again
+            # A cluster cannot give a clean session's queue to another node when its own has died (RabbitMQ 3.10: "home
+            # node is down or inaccessible", until that node is back). How long it keeps a session is its own setting.
+            clean_session=None if self._is_v5 else False,
             protocol=MQTTProtocolVersion.MQTTv5 if self._is_v5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
             manual_ack=True,

@@ -39,6 +39,13 @@ def add_claim_code(commands: typer.Typer, tools: Tools) -> None:
 def device_commands(tools: Tools) -> typer.Typer:
     """The command group."""
     group = typer.Typer(help="The kiosks of this cloud.", no_args_is_help=True)
+    _add_views(group, tools)
+    _add_doors(group, tools)
+    return group
+
+
+def _add_views(group: typer.Typer, tools: Tools) -> None:
+    """Adds what only looks."""
 
     @group.command("list")
     def list_devices(as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False) -> None:
@@ -61,6 +68,16 @@ def device_commands(tools: Tools) -> typer.Typer:
             typer.echo(view.model_dump_json() if as_json else shown)
             for epoch in () if as_json else view.set_aside:
                 typer.echo(f"  epoch {epoch.epoch} set aside {epoch.since:%F %R}: a cloned card, or an image put back")
+
+    @group.command("rabbitmq")
+    def show_definitions() -> None:
+        """Print who may do what on a RabbitMQ cluster, for its own `rabbitmqctl import_definitions`."""
+        from cloud.broker.rabbitmq import render_definitions
+        from cloud.devices.queries import active_devices
+        from cloud.kit.database import reading
+
+        with tools.place.open_database() as engine, reading(engine) as connection:
+            typer.echo(render_definitions(active_devices(connection)), nl=False)
 
     @group.command("group")
     def show_group(
@@ -85,6 +102,10 @@ def device_commands(tools: Tools) -> typer.Typer:
         for kiosk in view.kiosks:
             told = "never told" if kiosk.told_at is None else f"told {kiosk.told_at:%F %R}"
             typer.echo(f"{kiosk.id}  {'has the secret' if kiosk.has_secret else 'must be admitted':18}{told}")
+
+
+def _add_doors(group: typer.Typer, tools: Tools) -> None:
+    """Adds what lets a kiosk in and shuts it out."""
 
     @group.command("confirm")
     def confirm(device: str, fingerprint: str) -> None:
@@ -121,8 +142,6 @@ def device_commands(tools: Tools) -> typer.Typer:
                 raise NotThere(done.value.replace("_", " "))
             refresh_access(engine, keyring, tools.place, now)
         typer.echo("revoked")
-
-    return group
 
 
 def _until(end: datetime | None, now: datetime) -> str:

@@ -180,10 +180,14 @@ class Broker:
         self._pid_file.unlink(missing_ok=True)
         self._children.stop("broker")
 
-    def crash(self) -> None:
-        """Ends it the hard way, and whatever it stored is gone."""
+    def kill(self) -> None:
+        """Ends it the hard way; what it had stored until then is still there."""
         self._pid_file.unlink(missing_ok=True)
         self._children.kill("broker")
+
+    def crash(self) -> None:
+        """Ends it the hard way, and whatever it stored is gone."""
+        self.kill()
         shutil.rmtree(self._folder / "storage")
         (self._folder / "storage").mkdir(mode=0o700)
 

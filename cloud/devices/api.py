@@ -50,6 +50,7 @@ from cloud.kit.database import reading, writing
 from cloud.kit.pagination import LIMIT_DEFAULT, Cursor, Limit, Page, cut, decode_cursor, encode_cursor
 from cloud.kit.problems import INVALID_REQUEST, MISSING_SCOPE, NOT_FOUND, UNAUTHENTICATED, document
 from cloud.kit.services import Services
+from shared.brokers import BrokerPlace
 from shared.ids import DeviceId, StoreId
 from shared.policy import CERTIFICATE_AGE_MAX
 from shared.provisioning import format_code, parse_secret
@@ -96,7 +97,7 @@ Made = TypeVar("Made")
 def router(
     services: Services,
     *,
-    broker: tuple[str, int],
+    broker: BrokerPlace,
     on_devices_changed: Callable[[], None],
     certificate_life: timedelta = CERTIFICATE_AGE_MAX,
     polls_max: int = POLLS_MAX,
@@ -109,7 +110,7 @@ def router(
 
 
 def _add_provisioning(
-    routes: APIRouter, services: Services, broker: tuple[str, int], polls_max: int, certificate_life: timedelta
+    routes: APIRouter, services: Services, broker: BrokerPlace, polls_max: int, certificate_life: timedelta
 ) -> None:
     tries, polls, renewals = Attempts(), Attempts(allowed=polls_max), Attempts(allowed=RENEWALS_MAX)
     bearer = HTTPBearer(auto_error=False, scheme_name="PollToken", description="`poll_token` of the claim.")
@@ -288,7 +289,7 @@ def _shown(connection: Connection, known: Device) -> DeviceView:
 
 
 def _confirmed(
-    connection: Connection, services: Services, known: Device, certificate: Certificate, broker: tuple[str, int]
+    connection: Connection, services: Services, known: Device, certificate: Certificate, broker: BrokerPlace
 ) -> ConfirmedView:
     place = store_by_id(connection, known.store)
     assert place is not None, "foreign keys hold"

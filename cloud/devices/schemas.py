@@ -10,6 +10,7 @@ from cloud.devices.queries import Certificate, DeviceStatus, GroupState, SetAsid
 from cloud.devices.rules import CSR_LENGTH_MAX, Device, DeviceStanding
 from cloud.kit.keyring import Keyring
 from cloud.members.rules import RecordedProof
+from shared.brokers import BrokerPlace, MqttVersion, format_addresses
 
 PublicKeyHex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="32 bytes: an Ed25519 public key.")]
 SignatureHex = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$", description="64 bytes: an Ed25519 signature.")]
@@ -66,7 +67,10 @@ class SignerView(BaseModel):
 
 
 class ConfirmedView(BaseModel):
-    """All that a device needs to connect. `root_public` is the key it believes key pages from, for good."""
+    """All that a device needs to connect. `root_public` is the key it believes key pages from, for good.
+
+    `broker_others` names further nodes of a broker that is a cluster, `host:port` with commas between them.
+    """
 
     state: Literal["confirmed"] = "confirmed"
     device: str
@@ -80,10 +84,12 @@ class ConfirmedView(BaseModel):
     signers: tuple[SignerView, ...]
     broker_host: str
     broker_port: int
+    broker_others: str = ""
+    mqtt_version: str = MqttVersion.V5.value
 
     @classmethod
     def of(
-        cls, device: Device, certificate: Certificate, keyring: Keyring, *, store_name: str, broker: tuple[str, int]
+        cls, device: Device, certificate: Certificate, keyring: Keyring, *, store_name: str, broker: BrokerPlace
     ) -> Self:
         """What the device is given with this certificate."""
         return cls(
@@ -98,8 +104,10 @@ class ConfirmedView(BaseModel):
             signers=tuple(
                 SignerView(key=signer.key, public=signer.public.hex()) for signer in keyring.key_page.signers
             ),
-            broker_host=broker[0],
-            broker_port=broker[1],
+            broker_host=broker.first.host,
+            broker_port=broker.first.port,
+            broker_others=format_addresses(broker.others),
+            mqtt_version=broker.mqtt.value,
         )
 
 

@@ -112,12 +112,12 @@ class Line:
     async def keep_up(self) -> NoReturn:
         """Never returns; cancelled, it closes the connection and waits for its thread."""
         loop = asyncio.get_running_loop()
-        attempt, told = 0, ""
+        attempt, node, told = 0, 0, ""
         while True:
             began_s = loop.time()
             pair = self._choose()
             connection = Connection(
-                self._options,
+                self._options.at(node),
                 device=self._device,
                 will=self._will,
                 listener=_Notes(loop, self._events, is_renewed=pair.is_renewed),
@@ -134,6 +134,9 @@ class Line:
                 self.refused = pair
             elif connection.was_up:
                 self.refused = None
+            node += (
+                not connection.was_up
+            )  # where we were our session is; a node that is not there has its turn again later
             if connection.was_up or reason != told:
                 self._events.put_nowait(WentDown(reason=reason))
                 log.warning("the line is down", extra={"reason": reason})

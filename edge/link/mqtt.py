@@ -14,11 +14,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, assert_never
+from typing import Protocol, Self, assert_never
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -29,6 +28,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge.core.certificate import judge_dates
 from edge.link.credentials import Pair
 from edge.link.tls import ENDED_ALERT, PeerDatesWrong, Socket, open_context, peer_dates
+from shared.brokers import BrokerAddress, MqttVersion
 from shared.envelope import MESSAGE_BYTES_MAX
 from shared.ids import DeviceId
 from shared.topics import Down, Up, down_filter, parse_down, up
@@ -39,18 +39,12 @@ ORDERS_MAX = 1000  # what the agent can ask for within one turn; beyond it publi
 log = logging.getLogger(__name__)
 
 
-class MqttVersion(StrEnum):
-    """The two versions spoken: 5, and 3.1.1 for the clustered brokers that know no other."""
-
-    V5 = "5"
-    V311 = "3.1.1"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkOptions:
     """Where the broker is, what proves who we are, and how patient we are.
 
     `certificate` and `key`: the pair that provisioning wrote; renewed ones lie beside it (`credentials.py`).
+    `others` are further nodes of the same broker, tried in turn when one is not there.
     `session_expiry_s`: how long the broker keeps our messages while the shop is closed (MQTT 5; on 3.1.1 the broker's
     own setting rules). `receive_maximum`: messages the agent may have in hand; small, as each is stored before it is
     acknowledged. `window`: publishes the broker has not confirmed; beyond it they are dropped and asked for again.
@@ -61,6 +55,7 @@ class LinkOptions:
     ca: Path
     certificate: Path
     key: Path
+    others: tuple[BrokerAddress, ...] = ()
     protocol: MqttVersion = MqttVersion.V5
     keepalive_s: int = 30
     session_expiry_s: int = 7 * 24 * 3600
@@ -70,6 +65,12 @@ class LinkOptions:
     retry_min_s: float = 1.0
     retry_max_s: float = 60.0
     stuck_s: float = 60.0
+
+    def at(self, turn: int) -> Self:
+        """The same towards the node whose turn it is, counted from 0; with one address always that one."""
+        hosts = ((self.host, self.port), *((other.host, other.port) for other in self.others))
+        host, port = hosts[turn % len(hosts)]
+        return replace(self, host=host, port=port)
 
 
 class Listener(Protocol):

@@ -49,7 +49,10 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag_field="state", tag=
 
 
 class Certified(msgspec.Struct, frozen=True, kw_only=True, tag_field="state", tag="confirmed"):
-    """What a confirmed device is given. `root_public` is 32 bytes in hex."""
+    """What a confirmed device is given. `root_public` is 32 bytes in hex.
+
+    An earlier cloud names one broker and means MQTT 5.
+    """
 
     device: str
     certificate_pem: str
@@ -57,6 +60,8 @@ class Certified(msgspec.Struct, frozen=True, kw_only=True, tag_field="state", ta
     root_public: str
     broker_host: str
     broker_port: int
+    broker_others: str = ""
+    mqtt_version: str = "5"
     tenant: str
     store: str
     store_name: str

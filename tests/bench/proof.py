@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "measurements.md"
 SEEDS = 500  # four seconds each
 KILLS = 500
+ROUNDS_OF_NODES = 6  # each a minute
+ROUNDS_OF_CUTS = 10  # each three
 CLAIMS = 20_000
 TEXTS = 10_000_000  # eight minutes
 IMAGES = 200_000  # ten
@@ -85,6 +87,17 @@ def steps(share: float) -> tuple[Step, ...]:
             shows="A whole shop of real processes under load; kill -9 of any of them at any moment, the broker losing"
             " all it stored.",
             words=("tests.system.kills", "--kills", str(kills)),
+        ),
+        Step(
+            title="Nodes of a clustered broker killed",
+            shows="Three nodes of RabbitMQ, MQTT 3.1.1, mutual TLS; kill -9 of the node with all sessions, under load.",
+            words=("tests.system.cluster", "--rounds", str(max(1, round(ROUNDS_OF_NODES * share)))),
+        ),
+        Step(
+            title="Lines cut",
+            shows="Kiosks, broker and cloud in network namespaces (as root); cables out, packets dropped in silence,"
+            " ends of a connection that die unnoticed.",
+            words=("tests.system.partitions", "--rounds", str(max(1, round(ROUNDS_OF_CUTS * share)))),
         ),
     )
 

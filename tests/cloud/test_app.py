@@ -24,6 +24,7 @@ from cloud.kit.docs import as_3_0
 from cloud.kit.keyring import Keyring, create_keyring
 from cloud.kit.metrics import create_metrics
 from cloud.kit.services import Services
+from shared.brokers import BrokerAddress, BrokerPlace
 from tests.cloud.devices.conftest import counting_random
 from tests.cloud.service import NOW, Client, bearer, standing_clock
 from tests.support.mosquitto import free_port
@@ -31,6 +32,7 @@ from tests.support.mosquitto import free_port
 ROOT = Path(__file__).parents[2]
 HUNDRED_MEGABYTES = 100 * 1024 * 1024
 START_S = 60
+BROKER = BrokerPlace(first=BrokerAddress(host="localhost", port=8883))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
 def client(engine: Engine, keyring: Keyring) -> Client:
     """A client of the whole service, without a broker."""
     services = Services(engine=engine, keyring=keyring, clock=standing_clock, random=counting_random())
-    surroundings = Surroundings(broker=("localhost", 8883), on_devices_changed=lambda: None, is_broker_up=lambda: None)
+    surroundings = Surroundings(broker=BROKER, on_devices_changed=lambda: None, is_broker_up=lambda: None)
     return Client(create_app(services, create_metrics(), surroundings))
 
 
@@ -146,9 +148,7 @@ def test_health(client: Client, engine: Engine, keyring: Keyring) -> None:
     assert client.get("/healthz").json() == {"database": True, "broker": "none"}
     services = Services(engine=engine, keyring=keyring, clock=standing_clock, random=counting_random())
     ups = iter((True, False))
-    surroundings = Surroundings(
-        broker=("localhost", 8883), on_devices_changed=lambda: None, is_broker_up=lambda: next(ups)
-    )
+    surroundings = Surroundings(broker=BROKER, on_devices_changed=lambda: None, is_broker_up=lambda: next(ups))
     other = Client(create_app(services, create_metrics(), surroundings))
     assert [other.get("/healthz").json()["broker"] for _ in range(2)] == ["up", "down"]
 
@@ -156,7 +156,7 @@ def test_health(client: Client, engine: Engine, keyring: Keyring) -> None:
 def test_health_without_a_database(keyring: Keyring, tmp_path: Path) -> None:
     lost = open_engine(f"sqlite:///{tmp_path / 'gone' / 'none.db'}")
     services = Services(engine=lost, keyring=keyring, clock=standing_clock, random=counting_random())
-    surroundings = Surroundings(broker=("localhost", 8883), on_devices_changed=lambda: None, is_broker_up=lambda: None)
+    surroundings = Surroundings(broker=BROKER, on_devices_changed=lambda: None, is_broker_up=lambda: None)
     answer = Client(create_app(services, create_metrics(), surroundings)).get("/healthz")
     assert (answer.status_code, answer.json()) == (503, {"database": False, "broker": "none"})
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cloud.config import SettingUnusable, environment_of_child, read_config
+from shared.brokers import MqttVersion
 
 USER = Path("/home/anna")
 
@@ -38,6 +39,7 @@ def test_every_variable_is_heard() -> None:
             "DOORSTEP_BROKER_PORT": "18883",
             "DOORSTEP_DEVICE_BROKER_HOST": "broker.example",
             "DOORSTEP_BROKER_PID_FILE": "/run/mosquitto.pid",
+            "DOORSTEP_MQTT_VERSION": "3.1.1",
             "DOORSTEP_LOG_LEVEL": "DEBUG",
             "DOORSTEP_DEMO_HOME": "/tmp/demo",
             "DOORSTEP_CERTIFICATE_LIFE": "12h",
@@ -49,9 +51,17 @@ def test_every_variable_is_heard() -> None:
     assert config.serve.names == ("localhost", "127.0.0.1", "cloud.example", "192.0.2.1")
     assert (config.serve.broker_host, config.serve.broker_port) == ("broker", 18883)
     assert config.serve.device_broker_host == "broker.example"
+    assert config.serve.mqtt_version is MqttVersion.V311
     assert config.serve.broker_pid_file == config.place.broker_pid_file == Path("/run/mosquitto.pid")
     assert (config.serve.log_level, config.demo_home) == ("DEBUG", Path("/tmp/demo"))
     assert config.certificate_life == timedelta(hours=12)
+
+
+def test_a_version_of_mqtt_that_is_none_is_named() -> None:
+    assert read_config({}, USER).serve.mqtt_version is MqttVersion.V5
+    with pytest.raises(SettingUnusable) as refused:
+        read_config({"DOORSTEP_MQTT_VERSION": "4"}, USER)
+    assert refused.value.variable == "DOORSTEP_MQTT_VERSION"
 
 
 @pytest.mark.parametrize("text", ["x", "0", "65536", "-1", "1.5", "٣"])

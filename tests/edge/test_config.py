@@ -1,5 +1,6 @@
 """Settings and identity: where they are looked for, what is said of those that cannot be used, and whole writes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from edge.config import (
     Identity,
     Places,
     Settings,
+    find_broker,
     load_identity,
     load_places,
     load_settings,
@@ -18,6 +20,7 @@ from edge.config import (
     write_identity,
 )
 from edge.errors import SettingsWrong
+from shared.brokers import BrokerAddress, BrokerPlace, MqttVersion
 
 IDENTITY = Identity(
     device="kiosk1",
@@ -138,6 +141,48 @@ def test_an_identity_is_read_as_it_was_written(places: Places) -> None:
     write_identity(places, IDENTITY)
     assert load_identity(places) == IDENTITY
     assert [path.name for path in places.home.iterdir()] == ["identity.toml"]
+
+
+def test_an_identity_of_an_earlier_version_and_for_one_are_the_same(places: Places) -> None:
+    write_identity(places, IDENTITY)
+    assert "mqtt_version" not in places.identity.read_text(encoding="utf-8")
+    clustered = replace(IDENTITY, broker_others="b:8884,c:8883", mqtt_version="3.1.1")
+    write_identity(places, clustered)
+    assert load_identity(places) == clustered
+
+
+def at(host: str, port: int) -> BrokerAddress:
+    return BrokerAddress(host=host, port=port)
+
+
+def test_the_broker_is_where_the_cloud_said_until_people_say_otherwise(places: Places) -> None:
+    write_identity(places, IDENTITY)
+    assert find_broker(places) == BrokerPlace(first=at("broker.example", 8883))
+    write_identity(places, replace(IDENTITY, broker_others="b:8884,c:8883", mqtt_version="3.1.1"))
+    told = BrokerPlace(first=at("broker.example", 8883), others=(at("b", 8884), at("c", 8883)), mqtt=MqttVersion.V311)
+    assert find_broker(places) == told
+    places.settings.write_text('mqtt_version = "5"\n')
+    assert find_broker(places) == replace(told, mqtt=MqttVersion.V5)
+    places.settings.write_text('broker = "d, e:1"\n')
+    assert find_broker(places) == BrokerPlace(first=at("d", 8883), others=(at("e", 1),), mqtt=MqttVersion.V311)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [('broker = "a:b"', "broker should be addresses"), ('mqtt_version = "4"', "should be 5 or 3.1.1")],
+)
+def test_a_broker_that_cannot_be_is_named(places: Places, text: str, named: str) -> None:
+    write_identity(places, IDENTITY)
+    places.settings.write_text(text)
+    with pytest.raises(SettingsWrong, match=named) as raised:
+        find_broker(places)
+    assert str(raised.value).startswith(f"{places.settings}: ")
+    places.settings.unlink()
+    is_place = text.startswith("broker")
+    write_identity(places, replace(IDENTITY, broker_others="a b") if is_place else replace(IDENTITY, mqtt_version="4"))
+    with pytest.raises(SettingsWrong, match="broker_others" if is_place else "mqtt_version") as raised:
+        find_broker(places)
+    assert str(raised.value).startswith(f"{places.identity}: ")
 
 
 def test_an_identity_cut_short_is_not_taken_for_whole(places: Places) -> None:

@@ -24,6 +24,7 @@ from tests.support.certificates import ALWAYS, Authority, Identity, Validity
 
 HOST = "127.0.0.1"
 DEADLINE_S = 10.0
+LIMITS = ("max_queued_messages", "max_queued_bytes", "max_inflight_messages", "autosave_interval")
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 
 
@@ -40,6 +41,8 @@ class PrivateMosquitto:
         devices: Iterable[str] = (),
         workers: Iterable[str] = (CLOUD_NAME,),
         validity: Validity = ALWAYS,
+        *,
+        has_own_limits: bool = False,
     ) -> None:
         program = shutil.which("mosquitto", path=PATH)
         if program is None:
@@ -63,9 +66,8 @@ class PrivateMosquitto:
         )
         self.files.storage.mkdir()
         user = pwd.getpwuid(os.getuid()).pw_name
-        write_atomically(
-            self.files.configuration, render_configuration(self.files, host=HOST, port=self.port, user=user)
-        )
+        text = render_configuration(self.files, host=HOST, port=self.port, user=user)
+        write_atomically(self.files.configuration, without_limits(text) if has_own_limits else text)
         self._write_access(devices)
 
     def issue(self, name: str) -> Identity:
@@ -147,16 +149,21 @@ class PrivateMosquitto:
 
 @contextlib.contextmanager
 def private_mosquitto(
-    devices: Iterable[str] = (), workers: Iterable[str] = (CLOUD_NAME,), validity: Validity = ALWAYS
+    devices: Iterable[str] = (),
+    workers: Iterable[str] = (CLOUD_NAME,),
+    validity: Validity = ALWAYS,
+    *,
+    has_own_limits: bool = False,
 ) -> Iterator[PrivateMosquitto]:
     """A broker that serves, gone with its folder at the end. Skips the test where Mosquitto is not installed.
 
-    `validity` is its own certificate's.
+    `validity` is its own certificate's. `has_own_limits`: it runs under Mosquitto's own limits where the product would
+    set others.
     """
     base = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(dir=base) as folder:
         try:
-            broker = PrivateMosquitto(Path(folder), devices, workers, validity)
+            broker = PrivateMosquitto(Path(folder), devices, workers, validity, has_own_limits=has_own_limits)
         except MosquittoMissing as missing:
             pytest.skip(str(missing))
         broker.start()
@@ -164,6 +171,13 @@ def private_mosquitto(
             yield broker
         finally:
             broker.kill()
+
+
+def without_limits(configuration: str) -> str:
+    """The configuration with Mosquitto's own limits in place of the product's."""
+    kept = [line for line in configuration.splitlines() if not line.startswith(LIMITS)]
+    assert len(kept) == len(configuration.splitlines()) - len(LIMITS), "the product sets each of them"
+    return "\n".join(kept) + "\n"
 
 
 def _die_with_us() -> list[str]:

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -119,18 +120,36 @@ class ShopKiosk:
         return msgspec.convert(rows, tuple[KeptClaim, ...])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShopBrokerFiles:
+    """What the shop's broker trusts."""
+
+    authority: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShopBroker:
+    """The shop's broker as a plain client reaches it."""
+
+    port: int
+    files: ShopBrokerFiles
+
+
 class Shop:
     """A shop that is open: everything but the kiosks' processes runs once `open` returned."""
 
-    def __init__(self, folder: Path, kiosks: int, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, kiosks: int, database: str | None = None, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.catalogue = Catalogue(budget=10_000_000, allotment_points=100_000)
         self._ports = Ports(
             host=HOST, cloud=free_port(), broker=free_port(), screens=tuple(free_port() for _ in range(kiosks))
         )
         home = folder / "cloud"
-        environment = {**environment_of_child(os.environ, home, Path(sys.executable).parent), **variables}
-        self.children = Children(logs=folder, environment=environment)
+        environment = {**environment_of_child(os.environ, home, Path(sys.executable).parent), **(variables or {})}
+        self.database = database or f"sqlite:///{home / 'doorstep.db'}"
+        self.children = Children(logs=folder, environment={**environment, "DOORSTEP_DATABASE": self.database})
         self.cloud = CloudService(self.children, home, self._ports)
         self.kiosks: tuple[ShopKiosk, ...] = ()
         self._api: httpx.Client | None = None
@@ -147,9 +166,31 @@ class Shop:
         """The options by which a command of the cloud finds the broker."""
         return ("--broker-host", HOST, "--broker-port", str(self._ports.broker))
 
+    @property
+    def broker_reached(self) -> "ShopBroker":
+        """Its broker, for a plain client."""
+        return ShopBroker(port=self._ports.broker, files=ShopBrokerFiles(authority=self.cloud.authority))
+
     def open(self) -> None:
         """Broker and cloud serve, the catalogue is filled, the kiosks are provisioned."""
         self.cloud.start()
+        self.furnish()
+
+    def open_beside(self, *options: str) -> None:
+        """What `open` does once there is an installation, with these options of `serve` for the broker."""
+        serve = ["doorstep-cloud", "serve", "--host", HOST, "--port", str(self._ports.cloud), "--name", HOST]
+        self.children.start("cloud", [*serve, *options])
+        wait_until(self._is_cloud_there, "the cloud serves", START_S)
+        self.cloud.token_file.write_text(self.ask("doorstep-cloud", "admin", "token", "--name", "shop").strip())
+        self.furnish()
+
+    def _is_cloud_there(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, self._ports.cloud), timeout=1):
+            return True
+        return False
+
+    def furnish(self) -> None:
+        """The catalogue of a cloud that serves is filled, the kiosks are provisioned."""
         self._api = self.cloud.open_api(as_admin=True)
         fill_catalogue(self._api, self.catalogue)
         with ThreadPoolExecutor() as technicians:
@@ -221,7 +262,7 @@ class Shop:
         """New members with a card each."""
         keyring = load_keyring(self.cloud.home / "keys")
         issuer = Issuer(id=keyring.issuer_id, key=keyring.issuer_key)
-        engine = open_engine(f"sqlite:///{self.cloud.home / 'doorstep.db'}")
+        engine = open_engine(self.database)
         guests: list[Guest] = []
         try:
             while len(guests) < count:
@@ -295,16 +336,17 @@ def no_shop() -> str | None:
 
 
 @contextlib.contextmanager
-def open_shop(kiosks: int = 2, **variables: str) -> Iterator[Shop]:
+def open_shop(kiosks: int = 2, database: str | None = None, **variables: str) -> Iterator[Shop]:
     """A shop whose kiosks are provisioned and not started; gone with its folder at the end. Skips without Mosquitto.
 
-    Its programs run with these environment variables, too.
+    `database` is the cloud's, None for SQLite in the same folder. Its programs run with these environment variables,
+    too.
     """
     reason = no_shop()
     if reason is not None:
         pytest.skip(reason)
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None, prefix="ds-shop-") as folder:
-        shop = Shop(Path(folder), kiosks, variables)
+        shop = Shop(Path(folder), kiosks, database, variables)
         try:
             shop.open()
             yield shop

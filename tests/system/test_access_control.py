@@ -5,8 +5,6 @@ away. So each test here looks at what arrives. That something does *not* arrive 
 the same path: a message the access list allows, sent later, is there and is alone.
 """
 
-import socket
-import ssl
 from collections.abc import Iterator, Sequence
 from random import Random
 
@@ -16,9 +14,9 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from cloud.broker.client import BrokerClient, BrokerOptions, Inbound, Outbound
 from shared.ids import DeviceId
 from shared.topics import Down, Up
-from tests.support.certificates import Authority, Identity
+from tests.support.certificates import Authority
 from tests.support.mosquitto import HOST, PrivateMosquitto, private_mosquitto, wait_until
-from tests.support.mqtt_peer import V5, V311, Got, Peer
+from tests.support.mqtt_peer import V5, V311, Got, Peer, speaks
 
 pytestmark = pytest.mark.timeout(30)
 both_versions = pytest.mark.parametrize("version", [V5, V311], ids=["5", "3.1.1"])
@@ -196,20 +194,6 @@ def test_without_a_certificate_of_our_authority_nobody_gets_a_word_in(broker: Pr
     assert speaks(broker, broker.issue("k1"))
     assert not speaks(broker, foreign)
     assert not speaks(broker, None)
-
-
-def speaks(broker: PrivateMosquitto, identity: Identity | None) -> bool:
-    """True when the broker accepts an MQTT 3.1.1 CONNECT from whoever has this certificate."""
-    context = ssl.create_default_context(cafile=broker.files.authority)
-    if identity is not None:
-        context.load_cert_chain(identity.certificate, identity.key)
-    with socket.create_connection((HOST, broker.port), timeout=5) as plain:
-        try:
-            with context.wrap_socket(plain, server_hostname=HOST) as secure:
-                secure.sendall(b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02k1")
-                return secure.recv(4) == b"\x20\x02\x00\x00"
-        except OSError:
-            return False
 
 
 @both_versions

@@ -3,17 +3,19 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import cast
 
 import pytest
 
 from cloud.broker.client import BrokerClient, BrokerOptions, Inbound, MqttVersion, Outbound
+from shared.brokers import BrokerAddress
 from shared.envelope import MESSAGE_BYTES_MAX
 from shared.ids import DeviceId
 from shared.topics import Down, Up
 from tests.support.certificates import Identity
-from tests.support.mosquitto import HOST, PrivateMosquitto, private_mosquitto, wait_until
+from tests.support.mosquitto import HOST, PrivateMosquitto, free_port, private_mosquitto, wait_until
 from tests.support.mqtt_peer import Got, Peer
 
 EVENT = "doorstep/v1/k1/up/event"
@@ -354,6 +356,12 @@ def test_a_broker_with_a_foreign_certificate_is_refused(
             assert not client.is_up
     reasons = [record.__dict__["reason"] for record in caplog.records if record.message == "the broker is away"]
     assert reasons == ["TLS: CERTIFICATE_VERIFY_FAILED"]  # once, not once a try
+
+
+def test_a_node_that_is_not_there_leaves_its_turn_to_the_next(broker: PrivateMosquitto) -> None:
+    others = (BrokerAddress(host=HOST, port=broker.port),)
+    with connect(replace(options(broker), port=free_port(), others=others), Handler()) as client:
+        wait_until(lambda: client.is_up, "it connects to the other node")
 
 
 def test_missing_files_and_absent_brokers_are_tried_again(

@@ -217,6 +217,7 @@ def test_a_kiosk_is_brought_in_and_shut_out(place: Place, run: Run) -> None:
     shown = json.loads(run("devices", "list", "--json").stdout)
     assert (shown["id"], shown["standing"], shown["online"]) == (id, "active", None)
     assert "never seen" in run("devices", "list").stdout
+    assert [user["name"] for user in json.loads(run("devices", "rabbitmq").stdout)["users"]] == ["cloud", id]
     with place.open_database() as engine, writing(engine) as connection:
         issue_epoch(connection, DeviceId(id), bytes(16), NOW)
         quarantine_epoch(connection, DeviceId(id), 1, NOW)

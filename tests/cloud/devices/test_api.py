@@ -19,13 +19,18 @@ from cloud.kit.services import Services
 from cloud.members.actions import keep_face_proofs, note_templates_told
 from cloud.members.rules import FaceProof, Origin
 from shared.biometrics import Forgetting
+from shared.brokers import BrokerAddress, BrokerPlace, MqttVersion
 from shared.ids import DeviceId, MemberId, StoreId, TenantId
 from shared.provisioning import ca_has_pin, parse_code
 from tests.cloud.devices.conftest import NOW, Registry
 from tests.cloud.devices.kiosk import Kiosk
 from tests.cloud.service import Client, bearer, create_client
 
-BROKER = ("broker.example", 8883)
+BROKER = BrokerPlace(
+    first=BrokerAddress(host="broker.example", port=8883),
+    others=(BrokerAddress(host="b", port=8884), BrokerAddress(host="c", port=8883)),
+    mqtt=MqttVersion.V311,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -136,6 +141,8 @@ def test_from_a_code_to_a_certificate(cloud: Cloud, admin: dict[str, str]) -> No
         "signers": [{"key": 1, "public": cloud.registry.keyring.key_page.signers[0].public.hex()}],
         "broker_host": "broker.example",
         "broker_port": 8883,
+        "broker_others": "b:8884,c:8883",
+        "mqtt_version": "3.1.1",
     }
 
 
@@ -224,7 +231,11 @@ def test_a_certificate_is_renewed_over_http(cloud: Cloud) -> None:
         "proof": kiosk.prove_renewal(id, serial, pem).hex(),
     }
     answer = cloud.post("/v1/provisioning/renewals", body)
-    assert (answer.status_code, answer.json()["state"], answer.json()["broker_host"]) == (200, "confirmed", BROKER[0])
+    assert (answer.status_code, answer.json()["state"], answer.json()["broker_host"]) == (
+        200,
+        "confirmed",
+        "broker.example",
+    )
     assert problem(cloud.post("/v1/provisioning/renewals", body | {"proof": "00" * 64})) == (403, "bad-proof")
     again = cloud.post("/v1/provisioning/renewals", body)
     assert again.json()["certificate_pem"] == answer.json()["certificate_pem"]

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -11,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.link.line import Line, WentDown, draw_pause_s, run_to_its_end
+from edge.link.line import Line, WentDown, WentUp, draw_pause_s, run_to_its_end
 from edge.link.mqtt import Connection, LinkOptions
+from shared.brokers import BrokerAddress
 from shared.ids import DeviceId
 from shared.topics import Down
 from tests.support.certificates import Authority
-from tests.support.mosquitto import HOST, PrivateMosquitto, private_mosquitto
+from tests.support.mosquitto import HOST, PrivateMosquitto, free_port, private_mosquitto
 
 K1 = DeviceId("k1")
 
@@ -106,6 +108,20 @@ def test_a_thread_that_hangs_is_left_behind_and_another_one_tries(tmp_path: Path
         await asyncio.wait({keeper})
         for accepted, _ in attempts:
             accepted.close()
+
+    asyncio.run(story())
+
+
+def test_a_node_that_is_not_there_leaves_its_turn_to_the_next(tmp_path: Path, broker: PrivateMosquitto) -> None:
+    async def story() -> None:
+        others = (BrokerAddress(host=HOST, port=broker.port),)
+        settings = replace(options(tmp_path, free_port(), authority=broker.authority), others=others)
+        line = Line(settings, device=K1, will=b"", random=Random(1))
+        keeper = asyncio.create_task(line.keep_up())
+        assert await line.next() == WentDown(reason="Connection refused")
+        assert await line.next() == WentUp()
+        keeper.cancel()
+        await asyncio.wait({keeper})
 
     asyncio.run(story())
 

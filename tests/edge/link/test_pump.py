@@ -11,8 +11,9 @@ from random import Random
 import pytest
 
 from edge.channel.messages import LinkWelcome, StatusAsked
-from edge.link.mqtt import LinkOptions, MqttVersion
+from edge.link.mqtt import LinkOptions
 from edge.link.pump import run_link
+from shared.brokers import MqttVersion
 from shared.envelope import MESSAGE_BYTES_MAX
 from shared.topics import Down, Up
 from tests.support.agent_stand_in import AgentStandIn, eventually
