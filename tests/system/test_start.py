@@ -27,11 +27,8 @@ STATUS_FIELDS = {
     "device", "store", "epoch", "online", "clock_trust", "business_day", "policy_version", "claims_today",
     "claims_total", "visits_waiting", "outbox_waiting", "oldest_waiting_s", "rejected", "allotment_left", "roster",
     "camera_live", "decoder_restarts", "screen", "faces", "templates", "group", "no_match_today",
-    "recovery",
-    "leftovers",
-    "snapshots",
-    "snapshot_ms",
-    "storage_full",
+    "recovery", "leftovers", "snapshots", "snapshot_ms", "storage_full", "partners", "shares_waiting",
+    "certificate_ends", "renewal", "renewal_reason",
 }  # fmt: skip
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -141,4 +141,5 @@ def test_an_answer_that_is_no_http_is_a_reason(authority: Authority) -> None:
         thread.start()
         answer = ask(authority, f"https://{HOST}:{listener.getsockname()[1]}")
         thread.join()
-    assert answer == NotRenewed(reason="BadStatusLine")
+    # Of a line that is closed before the whole question was read, the answer may be lost.
+    assert answer in {NotRenewed(reason="BadStatusLine"), NotRenewed(reason="RemoteDisconnected")}
