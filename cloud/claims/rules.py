@@ -423,13 +423,16 @@ def receipt_doubt(speaker: Speaker, epoch: int) -> Reason | None:
     """Why a person has to look at the device's receipts of this epoch first, or None."""
     if speaker.revoked:
         return Reason.DEVICE_REVOKED
-    match speaker.epoch_state(epoch):
+    state = speaker.epoch_state(epoch)
+    match state:
         case EpochState.UNKNOWN:
             return Reason.UNKNOWN_EPOCH
         case EpochState.QUARANTINED:
             return Reason.EPOCH_QUARANTINED
         case EpochState.OPEN:
             return None
+        case _:
+            assert_never(state)
 
 
 def iso_day(text: str) -> str | None:
