@@ -23,6 +23,7 @@ import typer
 from cloud import VERSION
 from cloud.cli.admin import admin_commands
 from cloud.cli.backup import add_backup
+from cloud.cli.coupons import coupon_commands
 from cloud.cli.demo import DemoTools, demo_commands
 from cloud.cli.devices import add_claim_code, device_commands
 from cloud.cli.documents import add_documents
@@ -70,6 +71,7 @@ def compose(config: Config, *, clock: Callable[[], datetime], random: Callable[[
     commands.add_typer(admin_commands(tools), name="admin")
     add_claim_code(commands, tools)
     commands.add_typer(device_commands(tools), name="devices")
+    commands.add_typer(coupon_commands(tools), name="coupons")
     add_verify(commands, tools)
     add_backup(commands, tools)
     add_documents(commands, version=VERSION, describe_api=lambda: describe_api(tools))

@@ -16,7 +16,7 @@ from cloud.broker.feeds import Listeners, is_news
 from cloud.broker.messages import Inbound, Outbound
 from cloud.campaigns.actions import allot
 from cloud.catalogue.queries import policy_in_force
-from cloud.claims.actions import apply_batches
+from cloud.claims.actions import apply_batches, confirm_coupons
 from cloud.devices.actions import answer_state, catch_up, tell_time
 from cloud.devices.queries import device_for_ingest
 from cloud.kit.database import reading, writing
@@ -97,6 +97,7 @@ class Ingest:
         with writing(self._engine) as connection:
             answers: tuple[Answer, ...] = answer_state(connection, self._keyring, message.device, state, now)
             answers += _allotment(connection, message.device, state, answers, now)
+            _confirm_coupons(connection, message.device, now)
         self._listeners.heard(message.device, state, answers, now)
         return [(message.device, answer) for answer in answers]
 
@@ -135,6 +136,13 @@ def _parts(events: Sequence[tuple[DeviceId, Batch]]) -> Iterator[Sequence[tuple[
         size += more
     if part:
         yield part
+
+
+def _confirm_coupons(connection: Connection, id: DeviceId, now: datetime) -> None:
+    """A kiosk that shows itself may be the last that a deferred coupon of its store waited for."""
+    facts = device_for_ingest(connection, [id]).get(id)
+    if facts is not None and facts.confirmed:
+        confirm_coupons(connection, facts.store, now)
 
 
 def _allotment(

@@ -7,9 +7,10 @@ aside is seen to be.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import TypeVar, assert_never
 
 import msgspec
@@ -18,6 +19,7 @@ from sqlalchemy import Connection, func, select
 from cloud.campaigns.actions import record_draws
 from cloud.campaigns.queries import lock_allotments
 from cloud.campaigns.rules import AllotmentKey
+from cloud.catalogue.queries import store_by_id
 from cloud.claims.queries import (
     CLAIM,
     EnvelopeKey,
@@ -26,6 +28,7 @@ from cloud.claims.queries import (
     TermsKey,
     claimants_of,
     find_envelopes,
+    kiosks_heard,
     lock_streams,
     read_links_ahead,
     signing_key,
@@ -52,6 +55,7 @@ from cloud.claims.rules import (
     Terms,
     TurnAway,
     is_carried_only,
+    is_day_told,
     iso_day,
     judge,
     member_named,
@@ -60,7 +64,14 @@ from cloud.claims.rules import (
     size_fault,
     turn_away,
 )
-from cloud.claims.tables import envelope, envelope_stream, face_dispute, refused_envelope
+from cloud.claims.tables import (
+    envelope,
+    envelope_stream,
+    face_dispute,
+    instant_right,
+    instant_said,
+    refused_envelope,
+)
 from cloud.devices.actions import keep_wraps, quarantine_epoch
 from cloud.devices.rules import Wrapping
 from cloud.kit.bulk import BulkInsert, InsertNew, Values
@@ -74,11 +85,13 @@ from cloud.members.actions import (
     keep_templates,
     lock_faces,
     mark_seen,
+    note_coupons,
     record_spoken_consents,
 )
 from cloud.members.rules import Enrolment, FaceProof, SpokenConsent
 from shared.answers import AllotmentIssued, Outcome, Reason, Receipt, Verdict
 from shared.business_day import milliseconds
+from shared.coupons import InstantOutcome
 from shared.decoding import UNREADABLE
 from shared.envelope import (
     Batch,
@@ -90,6 +103,7 @@ from shared.envelope import (
     FaceDisputed,
     Fact,
     Header,
+    InstantSaid,
     Opened,
     SecretWrapped,
     TemplateEnrolled,
@@ -98,8 +112,9 @@ from shared.envelope import (
     encode,
     open_envelope,
 )
-from shared.ids import MEMBER_ID_BYTES, DeviceId, MemberId, StoreId
+from shared.ids import CLAIM_ID_BYTES, MEMBER_ID_BYTES, DeviceId, MemberId, StoreId
 
+CONFIRMED_AT_ONCE = 200  # coupons of one store in one transaction: some milliseconds
 REFUSED_KEPT_MAX = 10_000  # of one device: some 7 MB; a device that is turned away so often has been looked at
 
 _s = envelope_stream.c
@@ -107,6 +122,8 @@ _new_streams = InsertNew(envelope_stream, list(_s))
 _save_streams = BulkInsert(envelope_stream, list(_s), update=[_s.contiguous, _s.head, _s.highest, _s.gap_since_us])
 _save_envelopes = BulkInsert(envelope, list(envelope.c))
 _save_refused = InsertNew(refused_envelope, list(refused_envelope.c))
+_save_said = BulkInsert(instant_said, list(instant_said.c))
+_count_rights = BulkInsert(instant_right, list(instant_right.c), add=[instant_right.c.shown, instant_right.c.deferred])
 _save_disputes = InsertNew(face_dispute, list(face_dispute.c))
 
 Kind = TypeVar("Kind")
@@ -128,7 +145,7 @@ def apply_batches(
     terms, claimants = _read_terms(connection, heard), _read_claimants(connection, heard)
     for one in heard:
         work.take(one, _judge(one, work, terms, claimants))
-    told = _carry_out(connection, work)
+    told = _carry_out(connection, work, terms)
     return (*_receipts(connection, work), *told)
 
 
@@ -356,7 +373,9 @@ def _judge(
 # -- carrying it out ---------------------------------------------------------------------------------------------
 
 
-def _carry_out(connection: Connection, work: _Work) -> tuple[tuple[DeviceId, AllotmentIssued], ...]:
+def _carry_out(
+    connection: Connection, work: _Work, terms: Mapping[TermsKey, Terms]
+) -> tuple[tuple[DeviceId, AllotmentIssued], ...]:
     """Stores and posts all that was judged; the allotments that kiosks have to be told of."""
     drawn = _sum_draws(work.judged)
     allotments = lock_allotments(connection, drawn.keys())
@@ -365,6 +384,7 @@ def _carry_out(connection: Connection, work: _Work) -> tuple[tuple[DeviceId, All
     for device, epoch in sorted(work.quarantined):
         quarantine_epoch(connection, device, epoch, work.now)
     verdicts = _settle(connection, work)
+    _record_coupons(connection, work, terms)
     recorded_us = to_microseconds(work.now)
     rows = zip(work.judged, verdicts, strict=True)
     _save_envelopes.run(connection, [_envelope_row(one, verdict, recorded_us) for one, verdict in rows])
@@ -583,6 +603,91 @@ def _without_carried(said: Envelope) -> Envelope:
     except UNREADABLE:
         return said
     return msgspec.structs.replace(said, salt=None, payload=None) if kind in CARRIED else said
+
+
+# -- coupons -----------------------------------------------------------------------------------------------------
+
+
+def _record_coupons(connection: Connection, work: _Work, terms: Mapping[TermsKey, Terms]) -> None:
+    """What kiosks said of coupons is kept, and counted by claim.
+
+    A coupon that was shown counts whatever became of its claim; a deferred one only where the claim stands.
+    """
+    said = [
+        (one, fact, fact.instant)
+        for one in work.judged
+        if isinstance(fact := one.opened.fact, ClaimMade) and fact.instant is not None and _counts(one, fact)
+    ]
+    if not said:
+        return
+    recorded_us = to_microseconds(work.now)
+    _save_said.run(connection, [_said_row(one, instant, recorded_us) for one, _, instant in said])
+    rights: dict[bytes, Values] = {}
+    shown: Counter[bytes] = Counter()
+    deferred: Counter[bytes] = Counter()
+    for one, fact, instant in said:
+        claim = _claim_counted(one, fact)
+        rights[claim] = _right_row(one, fact, instant, terms)
+        (shown if instant.outcome is InstantOutcome.SHOWN else deferred)[claim] += 1
+    rows = [(claim, *rights[claim], shown[claim], deferred[claim], None) for claim in sorted(rights)]
+    _count_rights.run(connection, rows)
+
+
+def _counts(one: _Judged, fact: ClaimMade) -> bool:
+    if isinstance(one.judgement, Post):
+        return True
+    is_shown = fact.instant is not None and fact.instant.outcome is InstantOutcome.SHOWN
+    return is_shown and len(fact.claim) == CLAIM_ID_BYTES
+
+
+def _claim_counted(one: _Judged, fact: ClaimMade) -> bytes:
+    """The claim as the ledger names it: two pseudonyms that were merged are one person."""
+    return one.judgement.draft.id if isinstance(one.judgement, Post) else fact.claim
+
+
+def _said_row(one: _Judged, instant: InstantSaid, recorded_us: int) -> Values:
+    header, fact = one.opened.header, one.opened.fact
+    assert isinstance(fact, ClaimMade)
+    why = None if instant.why is None else instant.why.value
+    place = (header.device, header.epoch, header.seq, _claim_counted(one, fact))
+    return (*place, instant.outcome.value, why, instant.code, recorded_us)
+
+
+def _right_row(one: _Judged, fact: ClaimMade, instant: InstantSaid, terms: Mapping[TermsKey, Terms]) -> Values:
+    """All that the right holds besides its counts."""
+    speaker = one.heard.speaker
+    known = terms.get((speaker.store, one.opened.header.policy_version))
+    label = instant.series if known is None or known.policy.instant is None else known.policy.instant.label
+    member = one.judgement.member if isinstance(one.judgement, Post) else None
+    day = iso_day(fact.business_day) or ""
+    return (speaker.tenant, speaker.store, fact.campaign, instant.series, label, day, member)
+
+
+def confirm_coupons(connection: Connection, store: StoreId, now: datetime) -> int:
+    """Confirms the store's deferred coupons that nobody can have shown any more; returns how many.
+
+    At most CONFIRMED_AT_ONCE, the oldest days first: the next kiosk that shows itself brings the others.
+    """
+    place = store_by_id(connection, store)
+    if place is None:
+        return 0
+    r = instant_right.c
+    waiting = (r.store == store) & (r.shown == 0) & r.confirmed_us.is_(None) & r.member.is_not(None)
+    query = select(r.claim, r.member, r.label, r.business_day).where(waiting).order_by(r.business_day, r.claim)
+    rows = connection.execute(query.limit(CONFIRMED_AT_ONCE).with_for_update()).all()
+    if not rows:
+        return 0
+    heard = kiosks_heard(connection, store)
+    told = {
+        day: is_day_told(place.calendar.bounds(date.fromisoformat(day))[1], heard, now)
+        for day in {row.business_day for row in rows}
+    }
+    due = [row for row in rows if told[row.business_day]]
+    if due:
+        claims = [row.claim for row in due]
+        connection.execute(instant_right.update().where(r.claim.in_(claims)).values(confirmed_us=to_microseconds(now)))
+        note_coupons(connection, store, {MemberId(row.member): row.label for row in due})
+    return len(due)
 
 
 # -- receipts ----------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 from cloud.catalogue.queries import store_by_id
 from cloud.catalogue.rules import Store
 from cloud.catalogue.schemas import Id
-from cloud.claims.queries import claims_of_store, disputes_of_store, refused_of_store
-from cloud.claims.schemas import ClaimView, Day, DisputeView, RefusedView
+from cloud.claims.queries import claims_of_store, coupon_totals, disputes_of_store, refused_of_store
+from cloud.claims.schemas import ClaimView, CouponTotalsView, Day, DisputeView, RefusedView
 from cloud.errors import ProblemError
 from cloud.kit.auth import Gate, Principal, Scope
 from cloud.kit.database import reading
@@ -83,6 +83,13 @@ def router(services: Services) -> APIRouter:
         shown, has_more = cut(found, limit)
         following = encode_cursor(shown[-1].place) if has_more else None
         return Page(items=tuple(map(DisputeView.of, shown)), next=following)
+
+    @routes.get("/coupons")
+    def get_coupons(store: Id, principal: Annotated[Principal, reader]) -> list[CouponTotalsView]:
+        """What became of the coupons that came with claims, by campaign and series."""
+        with reading(services.engine) as connection:
+            totals = coupon_totals(connection, _visible(connection, store, principal).id)
+        return list(map(CouponTotalsView.of, totals))
 
     return routes
 

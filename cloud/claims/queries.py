@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, Row, func, select, tuple_
 
 from cloud.catalogue.tables import policy
-from cloud.claims.rules import AHEAD_MAX, Claimant, Link, Speaker, Stream, Terms
-from cloud.claims.tables import envelope, envelope_stream, face_dispute, refused_envelope
-from cloud.devices.queries import device_for_ingest
+from cloud.claims.rules import AHEAD_MAX, Claimant, KioskHeard, Link, Speaker, Stream, Terms, coupons_lost
+from cloud.claims.tables import envelope, envelope_stream, face_dispute, instant_right, refused_envelope
+from cloud.devices.queries import device_for_ingest, kiosks_of, statuses_of
 from cloud.kit.bulk import KeyedSelect
 from cloud.kit.instants import from_microseconds
 from cloud.members.queries import member_facts
@@ -207,6 +207,14 @@ def _denied_phones(connection: Connection, tenant: TenantId, members: Sequence[M
     return {MemberId(member): milliseconds(since) for member, since in rows if since is not None}
 
 
+def kiosks_heard(connection: Connection, store: StoreId) -> tuple[KioskHeard, ...]:
+    """How the store's kiosks that ever showed themselves last did."""
+    return tuple(
+        KioskHeard(seen_at=status.seen_at, is_settled=status.settled == status.head)
+        for status in statuses_of(connection, kiosks_of(connection, store)).values()
+    )
+
+
 # -- what people read --------------------------------------------------------------------------------------------
 
 
@@ -353,3 +361,38 @@ def _heard(row: Row[Any]) -> HeardEnvelope:  # Any: a row of the table's own col
         reason=None if row.reason is None else Reason(row.reason),
         recorded_at=from_microseconds(row.recorded_us),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CouponTotals:
+    """What became of the coupons of a campaign's series at a store.
+
+    `given` claims had theirs shown or confirmed, `waiting` have a deferred one, `lost` coupons were given beyond one a
+    claim: by kiosks that could not hear each other.
+    """
+
+    campaign: str
+    series: str
+    given: int
+    waiting: int
+    lost: int
+
+
+def coupon_totals(connection: Connection, store: StoreId) -> tuple[CouponTotals, ...]:
+    """The totals of the store, by campaign and series."""
+    r = instant_right.c
+    query = select(r.campaign, r.series, r.shown, r.confirmed_us.is_not(None).label("confirmed"), func.count())
+    grouped = query.where(r.store == store).group_by(r.campaign, r.series, r.shown, r.confirmed_us.is_not(None))
+    totals: dict[tuple[str, str], CouponTotals] = {}
+    for campaign, series, shown, confirmed, count in connection.execute(grouped):
+        key = (campaign, series)
+        held = totals.get(key, CouponTotals(campaign=campaign, series=series, given=0, waiting=0, lost=0))
+        is_given = shown > 0 or bool(confirmed)
+        totals[key] = CouponTotals(
+            campaign=campaign,
+            series=series,
+            given=held.given + count * is_given,
+            waiting=held.waiting + count * (not is_given),
+            lost=held.lost + count * coupons_lost(shown, is_confirmed=bool(confirmed)),
+        )
+    return tuple(totals[key] for key in sorted(totals))

@@ -81,3 +81,38 @@ face_dispute = define_table(
     Index(None, "store"),
     with_rowid=False,
 )
+
+# What kiosks said of the coupons that their claims brought, word for word. `code` is SHA-256 of a coupon's text.
+instant_said = define_table(
+    "instant_said",
+    Column("device", TEXT, primary_key=True),
+    Column("epoch", INT64, primary_key=True, autoincrement=False),
+    Column("seq", INT64, primary_key=True, autoincrement=False),
+    Column("claim", BYTES, nullable=False),
+    Column("outcome", TEXT, nullable=False),
+    Column("why", TEXT, nullable=True),
+    Column("code", BYTES, nullable=True),
+    Column("recorded_us", INT64, nullable=False),
+    Index(None, "claim"),
+    with_rowid=False,
+)
+
+# The right to one coupon, by claim: how often it was shown and deferred, and when a deferred one was confirmed. What
+# was given beyond once is lost to the campaign.
+instant_right = define_table(
+    "instant_right",
+    Column("claim", BYTES, primary_key=True),
+    Column("tenant", TEXT, nullable=False),
+    Column("store", TEXT, nullable=False),
+    Column("campaign", TEXT, nullable=False),
+    Column("series", TEXT, nullable=False),
+    Column("label", TEXT, nullable=False),
+    Column("business_day", TEXT, nullable=False),
+    Column("member", BYTES, nullable=True),
+    Column("shown", INT64, nullable=False),
+    Column("deferred", INT64, nullable=False),
+    Column("confirmed_us", INT64, nullable=True),
+    CheckConstraint("shown >= 0 AND deferred >= 0 AND shown + deferred > 0", "counts"),
+    Index(None, "store", "business_day"),
+    with_rowid=False,
+)

@@ -325,7 +325,9 @@ def _deny_entry(row: Row[Any]) -> DenyEntry:  # Any: a row of _denials
 def _sightings(store: StoreId, start: int) -> Select[Any]:  # Any: a row of several columns
     c = roster_entry.c
     query = (
-        select(c.member, c.seen_at, c.version, c.removed).where(c.store == store, c.version > start).order_by(c.version)
+        select(c.member, c.seen_at, c.version, c.removed, c.coupon)
+        .where(c.store == store, c.version > start)
+        .order_by(c.version)
     )
     return query if start else query.where(c.removed == 0)
 
@@ -358,6 +360,7 @@ def _roster_entries(
                 balance=0 if balance is None else balance.amount,
                 balance_ms=milliseconds(now),
                 face_text=known.face_text,
+                coupon=row.coupon,
             )
         )
     return entries

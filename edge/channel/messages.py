@@ -6,6 +6,7 @@ receives the messages of its role. Bytes on the socket are a 4-byte big-endian l
 
 import msgspec
 
+from edge.core.lan import LanAnswer, LanQuestion
 from edge.core.match import Comparison
 from edge.core.screen import EnrolRefusal, Offer, Screen, Side, StandHint, Status
 from shared.biometrics import Forgetting, SealedTemplate, Wrap
@@ -329,6 +330,59 @@ class GroupRotated(msgspec.Struct, frozen=True, kw_only=True, tag="rotate"):
     kept: tuple[str, ...]
 
 
+class LanPeer(msgspec.Struct, frozen=True, kw_only=True):
+    """Another kiosk of the store, and where it is reached; None when it only asks."""
+
+    device: str
+    address: str | None
+
+
+class PeersTold(msgspec.Struct, frozen=True, kw_only=True, tag="peers"):
+    """The kiosks of the store that may speak with this one, sent to every new `link` and whenever they change."""
+
+    peers: tuple[LanPeer, ...]
+
+
+class PeersAsked(msgspec.Struct, frozen=True, kw_only=True, tag="peers?"):
+    """Ask these kiosks one after the other, and stop at the first that gives a coupon to another or says nothing.
+
+    Answered by PeersHeard under the same number.
+    """
+
+    number: int
+    peers: tuple[str, ...]
+    question: LanQuestion
+
+
+class PeerAnswered(msgspec.Struct, frozen=True, kw_only=True, tag="peer!"):
+    """The answer to the question that came under this number; None when there is none to give."""
+
+    number: int
+    answer: LanAnswer | None
+
+
+class PeerAsked(msgspec.Struct, frozen=True, kw_only=True, tag="peer?"):
+    """A kiosk of the store, which proved to be it, asks. To be answered by PeerAnswered."""
+
+    number: int
+    device: str
+    question: LanQuestion
+
+
+class PeerWord(msgspec.Struct, frozen=True, kw_only=True):
+    """What one kiosk answered."""
+
+    device: str
+    answer: LanAnswer
+
+
+class PeersHeard(msgspec.Struct, frozen=True, kw_only=True, tag="peers!"):
+    """What the kiosks answered that were asked under this number, as far as it came."""
+
+    number: int
+    words: tuple[PeerWord, ...]
+
+
 class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     """How the agent is; what `doorstep-edge status --json` prints.
 
@@ -376,6 +430,8 @@ ToAgent = (
     | LinkUp
     | LinkDown
     | Heard
+    | PeerAsked
+    | PeersHeard
     | WebHello
     | Touched
     | StatusAsked
@@ -397,6 +453,16 @@ ToVision = (
     | WrapTold
     | GroupRotated
 )
+ToLink = PeersTold | PeersAsked | PeerAnswered
 FromAgent = (
-    LinkWelcome | Publish | HeardDone | ScreenShown | StatusTold | AdmissionTold | JoinTold | EnrolTold | ToVision
+    LinkWelcome
+    | Publish
+    | HeardDone
+    | ToLink
+    | ScreenShown
+    | StatusTold
+    | AdmissionTold
+    | JoinTold
+    | EnrolTold
+    | ToVision
 )

@@ -31,6 +31,7 @@ def device_state(entrance: Entrance, held: Held, session: int, *, online: bool, 
         feeds=feeds,
         allotment=0 if allotment is None else allotment.serial,
         software=entrance.software,
+        lan=entrance.lan_address,
     )
 
 

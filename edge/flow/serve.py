@@ -22,10 +22,13 @@ from edge.channel.messages import (
     LinkHello,
     LinkUp,
     LinkWelcome,
+    PeerAsked,
+    PeersHeard,
     Publish,
     ScreenShown,
     StatusAsked,
     ToAgent,
+    ToLink,
     Touched,
     ToVision,
     ViewClear,
@@ -98,7 +101,7 @@ class _Peer:
         """The process is gone."""
         self._channel = None
 
-    def _send(self, message: Publish | ToVision) -> None:
+    def _send(self, message: Publish | ToVision | ToLink) -> None:
         if self._channel is not None:
             self._channel.send(message)
 
@@ -109,6 +112,10 @@ class Line(_Peer):
     def publish(self, kind: Up, data: bytes) -> None:
         """Hands the message to the link process, or drops it when there is none."""
         self._send(Publish(kind=kind, data=data))
+
+    def tell(self, message: ToLink) -> None:
+        """Hands what is for the store's other kiosks to the link process, or drops it when there is none."""
+        self._send(message)
 
 
 class Sight(_Peer):
@@ -235,14 +242,16 @@ class AgentServer:
                 self._agent.vision_arrives(message)
             case ViewClear():
                 pass
-            case LinkHello() | Heard() | LinkUp() | LinkDown():
+            case LinkHello() | Heard() | LinkUp() | LinkDown() | PeerAsked() | PeersHeard():
                 self._handle_link(channel, message)
             case StatusAsked() | AdmissionAsked() | JoinAsked() | EnrolAsked():
                 self._answer(channel, message)
             case _:
                 self._hear_vision(channel, message)
 
-    def _handle_link(self, channel: Channel[ToAgent], message: LinkHello | Heard | LinkUp | LinkDown) -> None:
+    def _handle_link(
+        self, channel: Channel[ToAgent], message: LinkHello | Heard | LinkUp | LinkDown | PeerAsked | PeersHeard
+    ) -> None:
         match message:
             case LinkHello():
                 self._welcome(channel)
@@ -254,6 +263,10 @@ class AgentServer:
                 self._agent.line_up()
             case LinkDown():
                 self._agent.line_down()
+            case PeerAsked():
+                channel.send(self._agent.answer_peer(message))
+            case PeersHeard():
+                self._agent.hear_peers(message)
             case _:
                 assert_never(message)
 

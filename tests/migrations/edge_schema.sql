@@ -1,9 +1,20 @@
 -- 0001_initial.sql 097f37b87153f015a051a9b9ea829c95cbc26d462319a9c84dd2d3f5d998ee0c
 -- 0002_faces.sql 236a98e48e1c3e9dc760bc4139ef141fb20e1ba8cb1bb78dd3251fff48f353a2
+-- 0005_instant.sql fc1fc0703ce6cae761fc4faa1570b33a7e82dbc2ea2a2e91c53066518a6d3481
 
 CREATE TRIGGER claim_is_final BEFORE UPDATE OF claim, member, business_day, campaign, unit, amount, epoch, seq ON claim
 BEGIN
     SELECT RAISE(ABORT, 'a claim is final');
+END;
+
+CREATE TRIGGER coupon_right_is_final BEFORE UPDATE ON coupon_right
+BEGIN
+    SELECT RAISE(ABORT, 'a right is final');
+END;
+
+CREATE TRIGGER instant_is_final BEFORE UPDATE ON instant
+BEGIN
+    SELECT RAISE(ABORT, 'what was shown was shown');
 END;
 
 CREATE TRIGGER outbox_is_final BEFORE UPDATE OF epoch, seq, header, signature, chain ON outbox
@@ -47,6 +58,12 @@ CREATE TABLE clock (
     high_water_ms INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE coupon_right (
+    claim BLOB PRIMARY KEY CHECK (length(claim) = 16),
+    device TEXT NOT NULL,
+    business_day TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE denied (
     member BLOB PRIMARY KEY,
     serial_floor INTEGER NOT NULL,
@@ -84,6 +101,19 @@ CREATE TABLE group_told (
     seq INTEGER NOT NULL,
     page_version INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE instant (
+    claim BLOB PRIMARY KEY CHECK (length(claim) = 16),
+    epoch INTEGER NOT NULL,
+    business_day TEXT NOT NULL,
+    series TEXT NOT NULL,
+    label TEXT NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('shown', 'deferred')),
+    why TEXT,
+    code TEXT,
+    CHECK ((outcome = 'shown') = (code IS NOT NULL)),
+    CHECK ((outcome = 'deferred') = (why IS NOT NULL))
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
 
@@ -129,7 +159,12 @@ CREATE TABLE roster (
     language TEXT,
     balance INTEGER NOT NULL,
     balance_ms INTEGER NOT NULL
-, face_text INTEGER) STRICT, WITHOUT ROWID;
+, face_text INTEGER, coupon TEXT) STRICT, WITHOUT ROWID;
+
+CREATE TABLE store_page (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    body BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE template_envelope (
     epoch INTEGER NOT NULL,
@@ -160,6 +195,8 @@ CREATE UNIQUE INDEX claim_envelope ON claim (epoch, seq);
 CREATE INDEX claim_unanswered ON claim (member) WHERE outcome IS NULL;
 
 CREATE INDEX face_member_leaving ON face_member (gone) WHERE leaving IS NOT NULL;
+
+CREATE INDEX instant_shown ON instant (epoch, business_day) WHERE outcome = 'shown';
 
 CREATE INDEX outbox_waiting ON outbox (epoch, seq) WHERE settled = 0;
 

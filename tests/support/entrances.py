@@ -11,8 +11,22 @@ from typing import TypeVar
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge.channel.messages import EnrolEnded, FaceSeen, LeasesEnd, TemplatesKept, TemplatesTold, ToVision, VisionHello
+from edge.channel.messages import (
+    EnrolEnded,
+    FaceSeen,
+    LeasesEnd,
+    PeerAsked,
+    PeersAsked,
+    PeersHeard,
+    PeerWord,
+    TemplatesKept,
+    TemplatesTold,
+    ToLink,
+    ToVision,
+    VisionHello,
+)
 from edge.core.clock import RawTime
+from edge.core.lan import RightTold
 from edge.core.match import Candidate, Comparison
 from edge.core.screen import Screen, Status
 from edge.db import knowledge
@@ -149,6 +163,42 @@ class HandEyes:
 
 
 @dataclass(slots=True)
+class HandLan:
+    """Hands questions to the kiosks that are reached, at once, and keeps what else `link` was told."""
+
+    reached: dict[DeviceId, "Kiosk"] = field(default_factory=dict)
+    told: list[ToLink] = field(default_factory=list)
+    asker: "Kiosk | None" = None
+
+    def tell(self, message: ToLink) -> None:
+        """Keeps it."""
+        self.told.append(message)
+
+    def carry(self) -> None:
+        """Every question that waits is asked, as `link` asks: in order, until one does not agree."""
+        assert self.asker is not None
+        waiting, self.told = self.told, [one for one in self.told if not isinstance(one, PeersAsked)]
+        for asked in waiting:
+            if isinstance(asked, PeersAsked):
+                self.asker.agent.hear_peers(self.answers_to(asked))
+
+    def answers_to(self, asked: PeersAsked) -> PeersHeard:
+        """What the kiosks answer that are reached."""
+        assert self.asker is not None
+        words: list[PeerWord] = []
+        for name in asked.peers:
+            other = self.reached.get(DeviceId(name))
+            if other is None:
+                break
+            heard = other.agent.answer_peer(PeerAsked(number=1, device=self.asker.device, question=asked.question))
+            assert heard.answer is not None
+            words.append(PeerWord(device=name, answer=heard.answer))
+            if isinstance(heard.answer, RightTold) and heard.answer.holder != self.asker.device:
+                break
+        return PeersHeard(number=asked.number, words=tuple(words))
+
+
+@dataclass(slots=True)
 class HandDisplay:
     """Keeps what was shown."""
 
@@ -240,6 +290,7 @@ class Kiosk:
         self.feed = (0, 0)
         self.device = device
         self.clock, self.link, self.display, self.eyes = HandClock(), HandLink(), HandDisplay(), HandEyes()
+        self.lan = HandLan(asker=self)
         self._random = Random(seed)
         self.signing_key = Ed25519PrivateKey.from_private_bytes(self._random.randbytes(32))
         self.database = Database(folder / f"{device}.db")
@@ -262,6 +313,8 @@ class Kiosk:
                 random_unit=self._random.random,
                 software="test",
                 eyes=self.eyes,
+                lan=self.lan,
+                lan_address=f"{self.device}:8446",
                 touch=self.touch_screen,
             )
         )

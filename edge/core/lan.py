@@ -1,0 +1,101 @@
+"""What the kiosks of one store say to each other on their own network: one question and one answer a connection.
+
+Who is on the other end was proved by its certificate before a byte was read; a question names nobody. Nothing here
+names a member: a claim's id tells nothing to whoever does not hold the naming key, and kiosks do.
+"""
+
+import hashlib
+from typing import Annotated
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import Meta
+
+from shared.decoding import UNREADABLE
+from shared.ids import CLAIM_ID_BYTES
+from shared.signing import is_signed_by, load_public_key, sign
+
+LAN_BYTES_MAX = 1024  # the longest is a signed time, of about 150 bytes
+LAN_TIME_CONTEXT = b"DSLT1"
+NONCE_BYTES = 16
+
+Claim = Annotated[bytes, Meta(min_length=CLAIM_ID_BYTES, max_length=CLAIM_ID_BYTES)]
+Nonce = Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+
+
+class PresenceAsked(msgspec.Struct, frozen=True, tag="there?"):
+    """Is anybody there?"""
+
+
+class RightAsked(msgspec.Struct, frozen=True, kw_only=True, tag="right?"):
+    """May I show the coupon of this claim, of this business day?"""
+
+    claim: Claim
+    business_day: Day
+
+
+class LanTimeAsked(msgspec.Struct, frozen=True, kw_only=True, tag="time?"):
+    """What time is it?"""
+
+    nonce: Nonce
+
+
+class Present(msgspec.Struct, frozen=True, tag="there"):
+    """I am."""
+
+
+class RightTold(msgspec.Struct, frozen=True, kw_only=True, tag="right"):
+    """Whose the coupon is by my word, which is written down; None when I could not write it."""
+
+    holder: str | None
+
+
+class LanTimeTold(msgspec.Struct, frozen=True, kw_only=True, tag="time"):
+    """My clock when I read your question, signed; None when nobody vouches for it."""
+
+    instant_ms: int | None
+    signature: bytes
+
+
+LanQuestion = PresenceAsked | RightAsked | LanTimeAsked
+LanAnswer = Present | RightTold | LanTimeTold
+
+_question_decoder: msgspec.msgpack.Decoder[LanQuestion] = msgspec.msgpack.Decoder(LanQuestion)
+_answer_decoder: msgspec.msgpack.Decoder[LanAnswer] = msgspec.msgpack.Decoder(LanAnswer)
+
+
+def decode_question(data: bytes) -> LanQuestion | None:
+    """The question in the bytes, or None."""
+    try:
+        return _question_decoder.decode(data)
+    except UNREADABLE:
+        return None
+
+
+def decode_answer(data: bytes) -> LanAnswer | None:
+    """The answer in the bytes, or None."""
+    try:
+        return _answer_decoder.decode(data)
+    except UNREADABLE:
+        return None
+
+
+def tell_lan_time(key: Ed25519PrivateKey, nonce: bytes, instant_ms: int | None) -> LanTimeTold:
+    """The time for the question with this nonce, signed by the kiosk; None when it does not know it."""
+    if instant_ms is None:
+        return LanTimeTold(instant_ms=None, signature=b"")
+    return LanTimeTold(instant_ms=instant_ms, signature=sign(key, LAN_TIME_CONTEXT, _time_message(nonce, instant_ms)))
+
+
+def believe_lan_time(told: LanTimeTold, nonce: bytes, public: bytes) -> int | None:
+    """The instant in milliseconds since 1970 when the kiosk with that key told it for this nonce, else None."""
+    key = load_public_key(public)
+    if told.instant_ms is None or key is None or not 0 <= told.instant_ms < 2**53:
+        return None
+    message = _time_message(nonce, told.instant_ms)
+    return told.instant_ms if is_signed_by(key, told.signature, LAN_TIME_CONTEXT, message) else None
+
+
+def _time_message(nonce: bytes, instant_ms: int) -> bytes:
+    return hashlib.sha256(nonce + instant_ms.to_bytes(8, "big")).digest()

@@ -1,0 +1,213 @@
+"""The store's other kiosks: whom to ask before a coupon is shown, what to answer them, and what time they say it is.
+
+A member at the door waits for an answer ASK_WITHIN at most, and one member at a time: whoever comes meanwhile is
+served without asking. Nothing is given away before it is written down.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+from edge.channel.messages import LanPeer, PeerAnswered, PeerAsked, PeersAsked, PeersHeard, PeersTold
+from edge.core.instant import HUB_SEEN_WITHIN, AskKiosks, decide_instant
+from edge.core.lan import (
+    NONCE_BYTES,
+    LanAnswer,
+    LanTimeAsked,
+    LanTimeTold,
+    PresenceAsked,
+    Present,
+    RightAsked,
+    RightTold,
+    believe_lan_time,
+    tell_lan_time,
+)
+from edge.core.reward import Grant, decide_reward
+from edge.db import instants, knowledge
+from edge.errors import StorageFull
+from edge.flow import keep_time
+from edge.flow.admit import load_standing, wanted_of
+from edge.flow.entrance import Entrance, Moment
+from edge.flow.instants import Said, Wanted, hub_of, load_instant, neighbours_of
+from edge.flow.keep_time import TimeQuestion
+from shared.business_day import ClockTrust, milliseconds
+from shared.ids import ClaimId, DeviceId, MemberId
+from shared.policy import InstantMode, Means
+
+log = logging.getLogger(__name__)
+
+ASK_WITHIN_NS = 2_000_000_000  # two kiosks, 0.8 s each, and a tick
+PRESENCE_EVERY_NS = 30_000_000_000  # six times within what makes a hub one that answers
+TIME_EVERY_NS = 60_000_000_000
+
+Then = Callable[[Said | None], None]
+"""What is done once the other kiosks have answered; None when they were not asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A member at the door, while the other kiosks are asked."""
+
+    number: int
+    member: MemberId
+    since_ns: int
+    then: Then
+
+
+class Neighbours:
+    """Speaks with the store's other kiosks, through `link`."""
+
+    def __init__(self, entrance: Entrance) -> None:
+        self._entrance = entrance
+        self._number = 0
+        self._waiting: Waiting | None = None
+        self._time: tuple[int, DeviceId, TimeQuestion] | None = None
+        self._told: PeersTold | None = None
+        self._looked_ns = self._asked_time_ns = -TIME_EVERY_NS
+
+    # --- before a coupon ------------------------------------------------------------------------------------------
+
+    def ask(self, member: MemberId, means: Means, moment: Moment, then: Then) -> None:
+        """Does what follows: now, or once the kiosks that decide about this coupon have answered.
+
+        Raises: StorageFull.
+        """
+        if self._waiting is not None and self._waiting.member == member:
+            return  # the next step of the same phone
+        wanted = None if self._waiting is not None else self._wanted(member, means, moment)
+        asked = None if wanted is None else self._whom_to_ask(wanted, moment)
+        if wanted is None or asked is None:
+            then(None)
+            return
+        day = wanted.day.isoformat()
+        if asked.keeps:
+            with self._entrance.database.transaction() as connection:
+                instants.give_right(connection, wanted.claim, self._entrance.device, day)
+        number = self._say(asked.kiosks, RightAsked(claim=wanted.claim, business_day=day))
+        self._waiting = Waiting(number=number, member=member, since_ns=moment.raw.monotonic_ns, then=then)
+
+    def _wanted(self, member: MemberId, means: Means, moment: Moment) -> Wanted | None:
+        """The coupon about which others have a say, None when there is none for the member now."""
+        connection = self._entrance.database.connection
+        policy = knowledge.policy(connection)
+        if policy is None or policy.instant is None or policy.instant.mode is not InstantMode.HUB:
+            return None
+        standing = load_standing(connection, self._entrance, policy, member, means, moment.reading)
+        decision = decide_reward(member, policy, standing, moment.reading)
+        return wanted_of(policy, decision) if isinstance(decision, Grant) else None
+
+    def _whom_to_ask(self, wanted: Wanted, moment: Moment) -> AskKiosks | None:
+        standing = load_instant(self._entrance.database.connection, self._entrance, wanted, moment, None)
+        decision = decide_instant(wanted.terms.mode, wanted.member, wanted.day, standing)
+        return decision if isinstance(decision, AskKiosks) else None
+
+    def _finish(self, said: Said) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.then(said)
+
+    # --- what they say --------------------------------------------------------------------------------------------
+
+    def heard(self, heard: PeersHeard) -> bool:
+        """Takes what others answered; True when the time of day was learnt by it. Raises: StorageFull."""
+        now_ns = self._entrance.clock.read().monotonic_ns
+        for word in heard.words:
+            self._entrance.seen.saw(DeviceId(word.device), now_ns)
+        if self._waiting is not None and heard.number == self._waiting.number:
+            self._finish(
+                {
+                    DeviceId(word.device): DeviceId(word.answer.holder)
+                    for word in heard.words
+                    if isinstance(word.answer, RightTold) and word.answer.holder is not None
+                }
+            )
+        return any(
+            isinstance(word.answer, LanTimeTold) and self._took(heard.number, word.answer) for word in heard.words
+        )
+
+    def _took(self, number: int, told: LanTimeTold) -> bool:
+        """True when that is the answer of the kiosk that was asked for the time, and it is believed."""
+        if self._time is None or self._time[0] != number:
+            return False
+        _, device, question = self._time
+        self._time = None
+        connection = self._entrance.database.connection
+        neighbours = neighbours_of(connection, self._entrance, knowledge.store_page(connection))
+        public = next((one.public for one in neighbours if one.device == device), b"")
+        instant_ms = believe_lan_time(told, question.nonce, public)
+        return instant_ms is not None and keep_time.hear_hub(self._entrance, question, instant_ms)
+
+    def answer(self, asked: PeerAsked, moment: Moment) -> PeerAnswered:
+        """What a kiosk of the store is told; a right is written down before."""
+        self._entrance.seen.saw(DeviceId(asked.device), moment.raw.monotonic_ns)
+        return PeerAnswered(number=asked.number, answer=self._answer(DeviceId(asked.device), asked.question, moment))
+
+    def _answer(
+        self, device: DeviceId, question: PresenceAsked | RightAsked | LanTimeAsked, moment: Moment
+    ) -> LanAnswer:
+        match question:
+            case PresenceAsked():
+                return Present()
+            case RightAsked():
+                return RightTold(holder=self._give(device, question))
+            case LanTimeAsked(nonce=nonce):
+                reading = moment.reading
+                known = reading.instant if reading.trust is ClockTrust.SYNCED else None
+                instant_ms = None if known is None else milliseconds(known)
+                return tell_lan_time(self._entrance.signing_key, nonce, instant_ms)
+            case _:
+                assert_never(question)
+
+    def _give(self, device: DeviceId, asked: RightAsked) -> DeviceId | None:
+        try:
+            with self._entrance.database.transaction() as connection:
+                return instants.give_right(connection, ClaimId(asked.claim), device, asked.business_day)
+        except StorageFull:
+            log.warning("a right to a coupon could not be written down")
+            return None
+
+    # --- who they are, and time passing ---------------------------------------------------------------------------
+
+    def link_changed(self) -> None:
+        """Another `link`, or none: it is told who the others are, and what was asked before is not answered."""
+        self._told = None
+
+    def tick(self, moment: Moment, *, online: bool) -> None:
+        """Called about once a second: tells `link` of new kiosks, looks who is there, asks for the time.
+
+        Raises: StorageFull.
+        """
+        now_ns = moment.raw.monotonic_ns
+        if self._waiting is not None and now_ns - self._waiting.since_ns > ASK_WITHIN_NS:
+            self._finish({})
+        connection = self._entrance.database.connection
+        page = knowledge.store_page(connection)
+        neighbours = neighbours_of(connection, self._entrance, page)
+        told = PeersTold(peers=tuple(LanPeer(device=one.device, address=one.lan) for one in neighbours))
+        if told != self._told and (told.peers or self._told is not None):
+            self._told = told
+            self._entrance.lan.tell(told)
+        if now_ns - self._looked_ns >= PRESENCE_EVERY_NS:
+            self._looked_ns = now_ns
+            for one in neighbours:
+                if one.lan is not None:
+                    self._say((one.device,), PresenceAsked())
+        hub = hub_of(connection, self._entrance, page, moment)
+        is_time_wanted = moment.reading.trust is not ClockTrust.SYNCED and not online
+        if hub is not None and is_time_wanted and now_ns - self._asked_time_ns >= TIME_EVERY_NS:
+            self._ask_time(hub, now_ns)
+
+    def _ask_time(self, hub: DeviceId, now_ns: int) -> None:
+        ago = self._entrance.seen.ago(hub, now_ns)
+        if ago is None or ago > HUB_SEEN_WITHIN:
+            return
+        self._asked_time_ns = now_ns
+        question = TimeQuestion(nonce=self._entrance.random_bytes(NONCE_BYTES), asked=self._entrance.clock.read())
+        number = self._say((hub,), LanTimeAsked(nonce=question.nonce))
+        self._time = (number, hub, question)
+
+    def _say(self, kiosks: tuple[DeviceId, ...], question: PresenceAsked | RightAsked | LanTimeAsked) -> int:
+        self._number += 1
+        self._entrance.lan.tell(PeersAsked(number=self._number, peers=kiosks, question=question))
+        return self._number
