@@ -96,6 +96,8 @@ def _run_agent(places: Places) -> None:
             random_unit=Random().random,  # noqa: S311 - jitter, not a secret
             software=SOFTWARE,
             eyes=sight,
+            lan=line,
+            lan_address=settings.lan,
             touch=settings.touch,
             languages=settings.languages,
         )
@@ -156,6 +158,7 @@ def _run_vision(places: Places) -> None:
 
 
 def _run_link(places: Places) -> None:
+    from edge.link.lan import LanOptions
     from edge.link.mqtt import LinkOptions
     from edge.link.pump import run_link
 
@@ -167,8 +170,15 @@ def _run_link(places: Places) -> None:
         certificate=places.keys / "tls.crt",
         key=places.keys / "tls.key",
     )
+    settings = load_settings(places)
+    lan = LanOptions(
+        ca=options.ca,
+        certificate=options.certificate,
+        key=options.key,
+        port=None if settings.lan is None else settings.lan_port,
+    )
     watchdog = ServiceManager(notify_address())
-    _run_until_told(run_link(str(places.agent_socket), options, watchdog))
+    _run_until_told(run_link(str(places.agent_socket), options, watchdog, lan=lan))
 
 
 def _run_web(places: Places) -> None:

@@ -68,7 +68,8 @@ class Settings:
 
     `camera` is an address (`picamera2:`, `v4l2:0`, `rtsp://…`, `file:…`, `dir:…`, `synthetic:…`). `screen_host` and
     `screen_port` say where the kiosk page listens; `languages` the ones it offers, its own first. `touch` when members
-    can tap the screen.
+    can tap the screen. `lan_address` is where the store's other kiosks reach this one, at `lan_port`; a kiosk that is
+    the only one of its store, or whose neighbours must not reach it, has none and does not listen.
     """
 
     camera: str = "picamera2:"
@@ -80,6 +81,13 @@ class Settings:
     languages: tuple[str, ...] = ("en", "it")
     privacy_address: str | None = None
     touch: bool = False
+    lan_address: str | None = None
+    lan_port: int = 8446
+
+    @property
+    def lan(self) -> str | None:
+        """Where the store's other kiosks reach this one, `address:port`, None when they do not."""
+        return None if self.lan_address is None else f"{self.lan_address}:{self.lan_port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

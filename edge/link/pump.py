@@ -17,14 +17,18 @@ from edge.channel.messages import (
     LinkHello,
     LinkUp,
     LinkWelcome,
+    PeerAnswered,
+    PeersAsked,
+    PeersTold,
     Publish,
 )
 from edge.channel.stream import Channel, connect_to_agent
 from edge.errors import ChannelBroken
+from edge.link.lan import LanOptions, LanStation
 from edge.link.line import Arrived, Line, WentDown, WentUp
 from edge.link.mqtt import LinkOptions
 from edge.ports import Watchdog
-from shared.ids import DeviceId, parse_device
+from shared.ids import parse_device
 
 RETRY_MIN_S, RETRY_MAX_S = 0.1, 2.0  # a restarted agent is back within a second or two; one process asks: no jitter
 WELCOME_S = 5.0
@@ -33,13 +37,22 @@ ALIVE_S = 1.0
 log = logging.getLogger(__name__)
 
 
-async def run_link(agent_socket: str, options: LinkOptions, watchdog: Watchdog, random: Random | None = None) -> None:
-    """Never returns; cancelled, it leaves the broker and the agent behind in order. `random` draws the pauses."""
+async def run_link(
+    agent_socket: str,
+    options: LinkOptions,
+    watchdog: Watchdog,
+    random: Random | None = None,
+    lan: LanOptions | None = None,
+) -> None:
+    """Never returns; cancelled, it leaves the broker and the agent behind in order.
+
+    `random` draws the pauses. `lan` says where the store's other kiosks reach this one; without it they do not.
+    """
     jitter = random or Random()  # noqa: S311 - jitter, not a secret
     watchdog.ready()
     async with asyncio.TaskGroup() as tasks:  # one that fails ends the other, and the process
         tasks.create_task(_stay_alive(watchdog))
-        tasks.create_task(_serve(agent_socket, options, jitter))
+        tasks.create_task(_serve(agent_socket, options, lan or _asking_only(options), jitter))
 
 
 async def _stay_alive(watchdog: Watchdog) -> None:
@@ -49,10 +62,14 @@ async def _stay_alive(watchdog: Watchdog) -> None:
         await asyncio.sleep(ALIVE_S)
 
 
-async def _serve(agent_socket: str, options: LinkOptions, random: Random) -> None:
+def _asking_only(options: LinkOptions) -> LanOptions:
+    return LanOptions(ca=options.ca, certificate=options.certificate, key=options.key)
+
+
+async def _serve(agent_socket: str, options: LinkOptions, lan: LanOptions, random: Random) -> None:
     failures = 0
     while True:
-        if await _serve_once(agent_socket, options, random):
+        if await _serve_once(agent_socket, options, lan, random):
             failures = 0
         if failures == 0:
             log.warning("agent is away")
@@ -60,7 +77,7 @@ async def _serve(agent_socket: str, options: LinkOptions, random: Random) -> Non
         failures = min(failures + 1, 8)
 
 
-async def _serve_once(agent_socket: str, options: LinkOptions, random: Random) -> bool:
+async def _serve_once(agent_socket: str, options: LinkOptions, lan: LanOptions, random: Random) -> bool:
     """True when the agent was there and is gone again, False when it did not answer."""
     try:
         channel = await connect_to_agent(agent_socket, LinkHello())
@@ -74,7 +91,8 @@ async def _serve_once(agent_socket: str, options: LinkOptions, random: Random) -
             raise ChannelBroken("the agent names no device")
         log.info("agent is there")
         has_met = True
-        await _carry(channel, device, welcome.will, options, random)
+        station = LanStation(lan, device, channel.send)
+        await _carry(channel, Line(options, device=device, will=welcome.will, random=random), station)
     except ChannelBroken:
         return has_met
     finally:
@@ -93,15 +111,11 @@ async def _await_welcome(channel: Channel[FromAgent]) -> LinkWelcome:
     return message
 
 
-async def _carry(
-    channel: Channel[FromAgent], device: DeviceId, will: bytes, options: LinkOptions, random: Random
-) -> NoReturn:
+async def _carry(channel: Channel[FromAgent], line: Line, station: LanStation) -> NoReturn:
     """Raises: ChannelBroken when the agent is gone."""
-    line = Line(options, device=device, will=will, random=random)
     # Not a task group: in Python 3.11 a cancellation that meets a failing group is lost, and the process would stay.
-    tasks = [
-        asyncio.create_task(work) for work in (line.keep_up(), _carry_up(channel, line), _carry_down(line, channel))
-    ]
+    works = (line.keep_up(), station.serve(), _carry_up(channel, line, station), _carry_down(line, channel))
+    tasks = [asyncio.create_task(work) for work in works]
     try:
         ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -110,10 +124,10 @@ async def _carry(
         await asyncio.wait(tasks)
     for task in ended:
         task.result()
-    raise AssertionError("none of the three returns")
+    raise AssertionError("none of the four returns")
 
 
-async def _carry_up(channel: Channel[FromAgent], line: Line) -> NoReturn:
+async def _carry_up(channel: Channel[FromAgent], line: Line, station: LanStation) -> NoReturn:
     """Obeys the agent. Raises: ChannelBroken when it is gone or says what is not for us."""
     while True:
         message = await channel.receive()
@@ -122,6 +136,12 @@ async def _carry_up(channel: Channel[FromAgent], line: Line) -> NoReturn:
                 line.publish(message.kind, message.data)
             case HeardDone():
                 line.acknowledge(message.number)
+            case PeersTold():
+                station.know(message)
+            case PeersAsked():
+                station.ask(message)
+            case PeerAnswered():
+                station.answer(message)
             case _:
                 raise ChannelBroken("not for a link")
 

@@ -32,7 +32,7 @@ from edge.core.screen import Screen, Status
 from edge.db import knowledge
 from edge.db.database import Database
 from edge.flow.agent import Agent
-from edge.flow.entrance import Entrance
+from edge.flow.entrance import Entrance, Lan, Seen
 from shared.answers import (
     ROOT_SIGNER,
     AllotmentIssued,
@@ -284,6 +284,7 @@ class Kiosk:
         seed: int = 7,
         *,
         touch: bool = False,
+        lan: Lan | None = None,
     ) -> None:
         self.keys = keys or Keys()
         self.touch_screen = touch
@@ -291,6 +292,7 @@ class Kiosk:
         self.device = device
         self.clock, self.link, self.display, self.eyes = HandClock(), HandLink(), HandDisplay(), HandEyes()
         self.lan = HandLan(asker=self)
+        self._line = lan or self.lan
         self._random = Random(seed)
         self.signing_key = Ed25519PrivateKey.from_private_bytes(self._random.randbytes(32))
         self.database = Database(folder / f"{device}.db")
@@ -299,6 +301,7 @@ class Kiosk:
         self._views = itertools.count()
 
     def _boot(self) -> Agent:
+        self.seen = Seen()
         self.database.open(self._random.randbytes(16))
         agent = Agent(
             Entrance(
@@ -313,7 +316,8 @@ class Kiosk:
                 random_unit=self._random.random,
                 software="test",
                 eyes=self.eyes,
-                lan=self.lan,
+                lan=self._line,
+                seen=self.seen,
                 lan_address=f"{self.device}:8446",
                 touch=self.touch_screen,
             )
