@@ -49,6 +49,7 @@ def report(outcomes: Sequence[Outcome], took_s: float) -> list[str]:
         f"simulated days    {sum(outcome.days for outcome in outcomes):.1f}",
         f"visits            {sum(outcome.visits for outcome in outcomes)}",
         f"claims            {claims} granted, {sum(outcome.posted for outcome in outcomes)} posted once",
+        f"coupons           {sum(outcome.coupons for outcome in outcomes)} shown",
         f"claims a second   {claims / took_s:.0f} of real time, all checkers on ({took_s:.1f} s)",
     ]
     lines += [f"verdict {told:<32} {count}" for told, count in sorted(verdicts.items())]
