@@ -65,6 +65,7 @@ from cloud.claims.rules import (
     turn_away,
 )
 from cloud.claims.tables import (
+    WAITING_RIGHT,
     envelope,
     envelope_stream,
     face_dispute,
@@ -672,8 +673,8 @@ def confirm_coupons(connection: Connection, store: StoreId, now: datetime) -> in
     if place is None:
         return 0
     r = instant_right.c
-    waiting = (r.store == store) & (r.shown == 0) & r.confirmed_us.is_(None) & r.member.is_not(None)
-    query = select(r.claim, r.member, r.label, r.business_day).where(waiting).order_by(r.business_day, r.claim)
+    waiting = select(r.claim, r.member, r.label, r.business_day).where(r.store == store, WAITING_RIGHT)
+    query = waiting.where(r.member.is_not(None)).order_by(r.business_day, r.claim)
     rows = connection.execute(query.limit(CONFIRMED_AT_ONCE).with_for_update()).all()
     if not rows:
         return 0

@@ -5,7 +5,9 @@ may take payload, salt and member out of an envelope, after which its header sti
 leaves these tables: rows come at the pace of claims, and all they name was looked up in the same transaction.
 """
 
-from sqlalchemy import CheckConstraint, Column, Index
+from typing import Final
+
+from sqlalchemy import CheckConstraint, Column, Index, text
 
 from cloud.kit.database import BYTES, INT64, TEXT, define_table
 
@@ -97,6 +99,9 @@ instant_said = define_table(
     with_rowid=False,
 )
 
+# Deferred, and neither confirmed nor shown since; in these words, so that the index of those few is found.
+WAITING_RIGHT: Final = text("shown = 0 AND confirmed_us IS NULL")
+
 # The right to one coupon, by claim: how often it was shown and deferred, and when a deferred one was confirmed. What
 # was given beyond once is lost to the campaign.
 instant_right = define_table(
@@ -113,6 +118,9 @@ instant_right = define_table(
     Column("deferred", INT64, nullable=False),
     Column("confirmed_us", INT64, nullable=True),
     CheckConstraint("shown >= 0 AND deferred >= 0 AND shown + deferred > 0", "counts"),
-    Index(None, "store", "business_day"),
+    Index(None, "store"),
+    Index(
+        "ix_instant_right_waiting", "store", "business_day", sqlite_where=WAITING_RIGHT, postgresql_where=WAITING_RIGHT
+    ),
     with_rowid=False,
 )

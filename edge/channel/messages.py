@@ -387,6 +387,7 @@ class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     """How the agent is; what `doorstep-edge status --json` prints.
 
     `faces` says whether faces are recognised and, if not, the first reason. `group` is the secret's name in hex.
+    `hub` leads the store's kiosks, None when none does; `coupons_today` were shown here.
     """
 
     device: str
@@ -411,6 +412,8 @@ class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     templates: int
     group: str | None
     no_match_today: int
+    hub: str | None = None
+    coupons_today: int = 0
 
 
 ToAgent = (

@@ -4,9 +4,10 @@ import msgspec
 
 from edge.channel.messages import StatusTold
 from edge.core.screen import Status
-from edge.db import claims, knowledge, outbox
+from edge.db import claims, instants, knowledge, outbox
 from edge.flow.entrance import Entrance
 from edge.flow.held import Held
+from edge.flow.instants import hub_of
 from shared.business_day import milliseconds
 from shared.envelope import DeviceState
 
@@ -62,7 +63,8 @@ def status(
     connection = entrance.database.connection
     life = knowledge.life(connection)
     policy = knowledge.policy(connection)
-    reading = entrance.now().reading
+    moment = entrance.now()
+    reading = moment.reading
     day = None if policy is None or reading.instant is None else policy.calendar.business_day(reading.instant)
     allotment = None if policy is None else claims.allotment_of(connection, policy.campaign, life.epoch)
     oldest_ms = outbox.oldest_waiting_ms(connection)
@@ -90,4 +92,6 @@ def status(
         templates=0 if held.vision is None else held.vision.templates,
         group=None if held.vision is None or held.vision.group is None else held.vision.group.hex(),
         no_match_today=no_match_today,
+        hub=hub_of(connection, entrance, knowledge.store_page(connection), moment),
+        coupons_today=0 if day is None else instants.count_shown(connection, life.epoch, day.isoformat()),
     )

@@ -38,6 +38,8 @@ TOLD = StatusTold(
     templates=12,
     group="00112233aabbccdd",
     no_match_today=3,
+    hub="kiosk2",
+    coupons_today=4,
 )
 
 

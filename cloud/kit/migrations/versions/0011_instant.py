@@ -58,4 +58,12 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_instant_right_store_business_day", "instant_right", ["store", "business_day"])
+    op.create_index("ix_instant_right_store", "instant_right", ["store"])
+    waiting = sa.text("shown = 0 AND confirmed_us IS NULL")
+    op.create_index(
+        "ix_instant_right_waiting",
+        "instant_right",
+        ["store", "business_day"],
+        sqlite_where=waiting,
+        postgresql_where=waiting,
+    )
