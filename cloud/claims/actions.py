@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from typing import TypeVar, assert_never
 
 import msgspec
@@ -19,7 +19,6 @@ from sqlalchemy import Connection, func, select
 from cloud.campaigns.actions import record_draws
 from cloud.campaigns.queries import lock_allotments
 from cloud.campaigns.rules import AllotmentKey
-from cloud.catalogue.queries import store_by_id
 from cloud.claims.queries import (
     CLAIM,
     EnvelopeKey,
@@ -27,8 +26,8 @@ from cloud.claims.queries import (
     StreamKey,
     TermsKey,
     claimants_of,
+    coupons_due,
     find_envelopes,
-    kiosks_heard,
     lock_streams,
     read_links_ahead,
     signing_key,
@@ -55,7 +54,6 @@ from cloud.claims.rules import (
     Terms,
     TurnAway,
     is_carried_only,
-    is_day_told,
     iso_day,
     judge,
     member_named,
@@ -65,7 +63,6 @@ from cloud.claims.rules import (
     turn_away,
 )
 from cloud.claims.tables import (
-    WAITING_RIGHT,
     envelope,
     envelope_stream,
     face_dispute,
@@ -82,6 +79,7 @@ from cloud.ledger.queries import balances_of
 from cloud.ledger.rules import AccountKey, Conflict, Exists, LimitExceeded, Posted
 from cloud.ledger.rules import Outcome as LedgerOutcome
 from cloud.members.actions import (
+    hold_roster,
     keep_face_proofs,
     keep_templates,
     lock_faces,
@@ -115,7 +113,6 @@ from shared.envelope import (
 )
 from shared.ids import CLAIM_ID_BYTES, MEMBER_ID_BYTES, DeviceId, MemberId, StoreId
 
-CONFIRMED_AT_ONCE = 200  # coupons of one store in one transaction: some milliseconds
 REFUSED_KEPT_MAX = 10_000  # of one device: some 7 MB; a device that is turned away so often has been looked at
 
 _s = envelope_stream.c
@@ -667,27 +664,15 @@ def _right_row(one: _Judged, fact: ClaimMade, instant: InstantSaid, terms: Mappi
 def confirm_coupons(connection: Connection, store: StoreId, now: datetime) -> int:
     """Confirms the store's deferred coupons that nobody can have shown any more; returns how many.
 
-    At most CONFIRMED_AT_ONCE, the oldest days first: the next kiosk that shows itself brings the others.
+    COUPONS_AT_ONCE at most, the oldest days first. Locks the store's roster, then the coupons: the order of batches.
     """
-    place = store_by_id(connection, store)
-    if place is None:
-        return 0
-    r = instant_right.c
-    waiting = select(r.claim, r.member, r.label, r.business_day).where(r.store == store, WAITING_RIGHT)
-    query = waiting.where(r.member.is_not(None)).order_by(r.business_day, r.claim)
-    rows = connection.execute(query.limit(CONFIRMED_AT_ONCE).with_for_update()).all()
-    if not rows:
-        return 0
-    heard = kiosks_heard(connection, store)
-    told = {
-        day: is_day_told(place.calendar.bounds(date.fromisoformat(day))[1], heard, now)
-        for day in {row.business_day for row in rows}
-    }
-    due = [row for row in rows if told[row.business_day]]
+    hold_roster(connection, store)
+    due = coupons_due(connection, store, now, is_locked=True)
     if due:
-        claims = [row.claim for row in due]
-        connection.execute(instant_right.update().where(r.claim.in_(claims)).values(confirmed_us=to_microseconds(now)))
-        note_coupons(connection, store, {MemberId(row.member): row.label for row in due})
+        ids = [coupon.claim for coupon in due]
+        confirmed = instant_right.update().where(instant_right.c.claim.in_(ids))
+        connection.execute(confirmed.values(confirmed_us=to_microseconds(now)))
+        note_coupons(connection, store, {coupon.member: coupon.label for coupon in due})
     return len(due)
 
 

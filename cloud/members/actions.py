@@ -319,6 +319,11 @@ def mark_seen(connection: Connection, store: StoreId, members: Sequence[MemberId
     _save_sightings.run(connection, [(id, store, seen_us, first + place, 0, None) for place, id in enumerate(ids)])
 
 
+def hold_roster(connection: Connection, store: StoreId) -> None:
+    """Nobody else changes the store's roster until the transaction ends."""
+    connection.execute(select(roster_head.c.store).where(roster_head.c.store == store).with_for_update())
+
+
 def note_coupons(connection: Connection, store: StoreId, confirmed: Mapping[MemberId, str]) -> None:
     """Kiosks of the store learn that these members' deferred coupons are confirmed, by label; until they come again."""
     for id in sorted(confirmed):

@@ -5,6 +5,7 @@ names a member: a claim's id tells nothing to whoever does not hold the naming k
 """
 
 import hashlib
+from datetime import date
 from typing import Annotated
 
 import msgspec
@@ -66,11 +67,14 @@ _answer_decoder: msgspec.msgpack.Decoder[LanAnswer] = msgspec.msgpack.Decoder(La
 
 
 def decode_question(data: bytes) -> LanQuestion | None:
-    """The question in the bytes, or None."""
+    """The question in the bytes, or None; a day in it is one of the calendar."""
     try:
-        return _question_decoder.decode(data)
-    except UNREADABLE:
+        question = _question_decoder.decode(data)
+        if isinstance(question, RightAsked):
+            date.fromisoformat(question.business_day)
+    except (*UNREADABLE, ValueError):
         return None
+    return question
 
 
 def decode_answer(data: bytes) -> LanAnswer | None:

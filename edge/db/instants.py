@@ -73,6 +73,14 @@ def give_right(connection: sqlite3.Connection, claim: ClaimId, device: DeviceId,
     return holder
 
 
+def count_rights(connection: sqlite3.Connection, device: DeviceId, business_day: str) -> int:
+    """How many rights of that day the device holds by this kiosk's word."""
+    count: int = connection.execute(
+        "SELECT count(*) FROM coupon_right WHERE business_day = ? AND device = ?", (business_day, device)
+    ).fetchone()[0]
+    return count
+
+
 def prune_instants(connection: sqlite3.Connection, before_day: str) -> None:
     """Drops rights of days before, and what became of coupons whose claims are gone."""
     connection.execute("DELETE FROM coupon_right WHERE business_day < ?", (before_day,))

@@ -7,6 +7,7 @@ served without asking. Nothing is given away before it is written down.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import assert_never
 
 from edge.channel.messages import LanPeer, PeerAnswered, PeerAsked, PeersAsked, PeersHeard, PeersTold
@@ -33,11 +34,12 @@ from edge.flow.instants import Said, Wanted, hub_of, load_instant, neighbours_of
 from edge.flow.keep_time import TimeQuestion
 from shared.business_day import ClockTrust, milliseconds
 from shared.ids import ClaimId, DeviceId, MemberId
-from shared.policy import InstantMode, Means
+from shared.policy import INSTANT_A_DAY_MAX, InstantMode, Means
 
 log = logging.getLogger(__name__)
 
 ASK_WITHIN_NS = 2_000_000_000  # two kiosks, 0.8 s each, and a tick
+ONE_DAY = timedelta(days=1)  # kiosks' clocks may differ by a cut-off
 PRESENCE_EVERY_NS = 30_000_000_000  # six times within what makes a hub one that answers
 TIME_EVERY_NS = 60_000_000_000
 
@@ -150,7 +152,7 @@ class Neighbours:
             case PresenceAsked():
                 return Present()
             case RightAsked():
-                return RightTold(holder=self._give(device, question))
+                return RightTold(holder=self._give(device, question, moment))
             case LanTimeAsked(nonce=nonce):
                 reading = moment.reading
                 known = reading.instant if reading.trust is ClockTrust.SYNCED else None
@@ -159,9 +161,18 @@ class Neighbours:
             case _:
                 assert_never(question)
 
-    def _give(self, device: DeviceId, asked: RightAsked) -> DeviceId | None:
+    def _give(self, device: DeviceId, asked: RightAsked, moment: Moment) -> DeviceId | None:
+        """Whose it is by our word; None when we give no word: of another day than ours, or to one that asks for more
+        than a kiosk can show, so that one gone wild does not fill our card."""
+        policy, instant = knowledge.policy(self._entrance.database.connection), moment.reading.instant
+        if policy is None or instant is None:
+            return None
+        days = policy.calendar.business_day(instant) - date.fromisoformat(asked.business_day)
         try:
             with self._entrance.database.transaction() as connection:
+                held = instants.count_rights(connection, device, asked.business_day)
+                if abs(days) > ONE_DAY or held >= INSTANT_A_DAY_MAX:
+                    return instants.right_to(connection, ClaimId(asked.claim))
                 return instants.give_right(connection, ClaimId(asked.claim), device, asked.business_day)
         except StorageFull:
             log.warning("a right to a coupon could not be written down")

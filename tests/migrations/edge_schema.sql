@@ -1,6 +1,6 @@
 -- 0001_initial.sql 097f37b87153f015a051a9b9ea829c95cbc26d462319a9c84dd2d3f5d998ee0c
 -- 0002_faces.sql 236a98e48e1c3e9dc760bc4139ef141fb20e1ba8cb1bb78dd3251fff48f353a2
--- 0005_instant.sql fc1fc0703ce6cae761fc4faa1570b33a7e82dbc2ea2a2e91c53066518a6d3481
+-- 0005_instant.sql 7c394587e2f652513d6b819658293e411f29b48e0e532758d37058a1df1cca8f
 
 CREATE TRIGGER claim_is_final BEFORE UPDATE OF claim, member, business_day, campaign, unit, amount, epoch, seq ON claim
 BEGIN
@@ -193,6 +193,8 @@ CREATE INDEX claim_day ON claim (business_day);
 CREATE UNIQUE INDEX claim_envelope ON claim (epoch, seq);
 
 CREATE INDEX claim_unanswered ON claim (member) WHERE outcome IS NULL;
+
+CREATE INDEX coupon_right_day ON coupon_right (business_day, device);
 
 CREATE INDEX face_member_leaving ON face_member (gone) WHERE leaving IS NOT NULL;
 

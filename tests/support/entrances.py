@@ -162,13 +162,16 @@ class HandEyes:
         return sum(isinstance(message, kind) for message in self.told)
 
 
-@dataclass(slots=True)
 class HandLan:
-    """Hands questions to the kiosks that are reached, at once, and keeps what else `link` was told."""
+    """Hands questions to the kiosks that are reached, at once, and keeps what else `link` was told.
 
-    reached: dict[DeviceId, "Kiosk"] = field(default_factory=dict)
-    told: list[ToLink] = field(default_factory=list)
-    asker: "Kiosk | None" = None
+    It keeps no kiosk alive: whose database is to be closed must not wait for whichever thread collects cycles.
+    """
+
+    def __init__(self, asker: "Kiosk") -> None:
+        self._asker = weakref.ref(asker)
+        self.reached: weakref.WeakValueDictionary[DeviceId, Kiosk] = weakref.WeakValueDictionary()
+        self.told: list[ToLink] = []
 
     def tell(self, message: ToLink) -> None:
         """Keeps it."""
@@ -176,26 +179,31 @@ class HandLan:
 
     def carry(self) -> None:
         """Every question that waits is asked, as `link` asks: in order, until one does not agree."""
-        assert self.asker is not None
         waiting, self.told = self.told, [one for one in self.told if not isinstance(one, PeersAsked)]
         for asked in waiting:
             if isinstance(asked, PeersAsked):
-                self.asker.agent.hear_peers(self.answers_to(asked))
+                self._kiosk.agent.hear_peers(self.answers_to(asked))
 
     def answers_to(self, asked: PeersAsked) -> PeersHeard:
         """What the kiosks answer that are reached."""
-        assert self.asker is not None
+        device = self._kiosk.device
         words: list[PeerWord] = []
         for name in asked.peers:
             other = self.reached.get(DeviceId(name))
             if other is None:
                 break
-            heard = other.agent.answer_peer(PeerAsked(number=1, device=self.asker.device, question=asked.question))
+            heard = other.agent.answer_peer(PeerAsked(number=1, device=device, question=asked.question))
             assert heard.answer is not None
             words.append(PeerWord(device=name, answer=heard.answer))
-            if isinstance(heard.answer, RightTold) and heard.answer.holder != self.asker.device:
+            if isinstance(heard.answer, RightTold) and heard.answer.holder != device:
                 break
         return PeersHeard(number=asked.number, words=tuple(words))
+
+    @property
+    def _kiosk(self) -> "Kiosk":
+        kiosk = self._asker()
+        assert kiosk is not None
+        return kiosk
 
 
 @dataclass(slots=True)

@@ -63,6 +63,7 @@ def test_an_answer_has_the_bytes_it_always_had(answer: LanAnswer, golden: str) -
     [
         {"type": "right?", "claim": bytes(15), "business_day": "2026-11-20"},
         {"type": "right?", "claim": bytes(16), "business_day": "20.11.2026"},
+        {"type": "right?", "claim": bytes(16), "business_day": "2026-02-30"},
         {"type": "time?", "nonce": bytes(17)},
         {"type": "open the till"},
         {},

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.channel.messages import PeersAsked, PeersTold
+from edge.channel.messages import PeerAsked, PeersAsked, PeersTold
 from edge.core.instant import owner_of
+from edge.core.lan import RightAsked, RightTold
 from edge.core.reward import claim_of
 from edge.core.screen import Screen, ScreenName
 from edge.db import instants
@@ -16,8 +17,8 @@ from shared.answers import HubLease, RevocationPage, RevokedDevice, RosterEntry,
 from shared.business_day import ClockTrust, milliseconds
 from shared.coupons import Deferral, InstantOutcome, digest_of, is_issued_by, read_coupon
 from shared.envelope import ClaimMade, InstantSaid
-from shared.ids import DeviceId, MemberId
-from shared.policy import InstantMode, InstantTerms, Policy
+from shared.ids import ClaimId, DeviceId, MemberId
+from shared.policy import INSTANT_A_DAY_MAX, InstantMode, InstantTerms, Policy
 from tests.support.entrances import DEVICE, NOON, Kiosk, Phone, card, member_id, policy
 
 ANNA = member_id(1)
@@ -72,7 +73,7 @@ def open_shop(folder: Path, wanted: Policy) -> Shop:
     kiosks = {device: Kiosk(folder, device=device, seed=ord(device)) for device in (A, B, C)}
     for device, kiosk in kiosks.items():
         kiosk.ready(terms=wanted)
-        kiosk.lan.reached |= {other: kiosks[other] for other in kiosks if other != device}
+        kiosk.lan.reached.update({other: kiosks[other] for other in kiosks if other != device})
     shop = Shop(kiosks=kiosks)
     tell_store(shop)
     shop.later(seconds=1)
@@ -299,6 +300,31 @@ def test_a_right_that_cannot_be_written_down_is_not_given(shop: Shop, monkeypatc
     member = owned_by(B)
     assert shop.show(A, member).coupon is InstantOutcome.DEFERRED
     assert instants.right_to(shop.kiosks[B].database.connection, claim_of(member, policy(), DAY)) is None
+
+
+def test_a_kiosk_gives_its_word_for_a_day_that_can_be_today(shop: Shop) -> None:
+    hub = shop.kiosks[C].agent
+
+    def holder(day: str, claim: bytes = bytes(16)) -> str | None:
+        asked = PeerAsked(number=1, device=A, question=RightAsked(claim=claim, business_day=day))
+        told = hub.answer_peer(asked).answer
+        assert isinstance(told, RightTold)
+        return told.holder
+
+    assert holder("2026-11-22") is None
+    assert holder("2026-11-21") == A
+    assert holder("2026-11-18", bytes(15) + b"1") is None
+    with shop.kiosks[C].database.transaction() as connection:
+        for number in range(INSTANT_A_DAY_MAX):
+            instants.give_right(connection, ClaimId((number + 1).to_bytes(16, "big")), A, "2026-11-20")
+    assert holder("2026-11-20", bytes(15) + b"\x02") == A, "given before"
+    assert holder("2026-11-20", b"2" + bytes(15)) is None, "more than a kiosk can show"
+
+
+def test_a_kiosk_without_terms_gives_no_word(tmp_path: Path) -> None:
+    kiosk = Kiosk(tmp_path)
+    asked = PeerAsked(number=1, device=A, question=RightAsked(claim=bytes(16), business_day="2026-11-20"))
+    assert kiosk.agent.answer_peer(asked).answer == RightTold(holder=None)
 
 
 def no_room() -> None:
