@@ -1,4 +1,4 @@
-"""The coupon of an instant reward: what was decided about it, and the text that its code holds.
+"""The coupon of an instant reward: the text that its code holds.
 
 A coupon names the claim it comes with, so that two codes for one claim are seen to be one right, whoever showed them.
 It is signed by the kiosk that showed it: who holds the store's list of kiosks can check it without the cloud. That it
@@ -8,7 +8,6 @@ was used before only somebody who keeps a list can know; nothing here does.
 import base64
 import binascii
 import hashlib
-from enum import StrEnum
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -21,30 +20,6 @@ from shared.signing import SIGNATURE_BYTES, is_signed_by, sign
 COUPON_PREFIX = "DSC1:"
 COUPON_CONTEXT = b"DSC1S"
 COUPON_LENGTH_MAX = 240  # 184 characters of text, and all the lengths that its parts may have
-
-
-class InstantOutcome(StrEnum):
-    """SHOWN: the coupon was on the screen. DEFERRED: the member was told that it will be confirmed."""
-
-    SHOWN = "shown"
-    DEFERRED = "deferred"
-
-
-class Deferral(StrEnum):
-    """Why a coupon was not shown at once.
-
-    NOT_OWNER: it is another kiosk's to show. GIVEN: another kiosk has the right to this claim's. UNREACHED: a kiosk
-    that must agree did not answer. NO_ROSTER: the store's kiosks are not known here. TIME: the time of day was told
-    too long ago. EXHAUSTED: this kiosk showed as many as it may. DATED: the member was here before the time was known.
-    """
-
-    NOT_OWNER = "not_owner"
-    GIVEN = "given"
-    UNREACHED = "unreached"
-    NO_ROSTER = "no_roster"
-    TIME = "time"
-    EXHAUSTED = "exhausted"
-    DATED = "dated"
 
 
 class Coupon(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from shared.biometrics import Forgetting, GroupKey, SealedTemplate, Wrap
 from shared.business_day import ClockTrust
 from shared.consent import Purpose
-from shared.coupons import Deferral, InstantOutcome
 from shared.decoding import UNREADABLE
+from shared.instants import Deferral, InstantOutcome
 from shared.policy import Means
 from shared.signing import is_signed_by, sign
 

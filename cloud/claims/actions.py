@@ -90,7 +90,6 @@ from cloud.members.actions import (
 from cloud.members.rules import Enrolment, FaceProof, SpokenConsent
 from shared.answers import AllotmentIssued, Outcome, Reason, Receipt, Verdict
 from shared.business_day import milliseconds
-from shared.coupons import InstantOutcome
 from shared.decoding import UNREADABLE
 from shared.envelope import (
     Batch,
@@ -112,6 +111,7 @@ from shared.envelope import (
     open_envelope,
 )
 from shared.ids import CLAIM_ID_BYTES, MEMBER_ID_BYTES, DeviceId, MemberId, StoreId
+from shared.instants import InstantOutcome
 
 REFUSED_KEPT_MAX = 10_000  # of one device: some 7 MB; a device that is turned away so often has been looked at
 

@@ -20,7 +20,6 @@ from cloud.members.rules import Channel, ConsentWords, Enrolment, FaceProof, Lan
 from shared.answers import Outcome, Reason
 from shared.business_day import ClockTrust, instant_of
 from shared.consent import Purpose
-from shared.coupons import InstantOutcome
 from shared.envelope import (
     PAYLOAD_BYTES_MAX,
     SALT_BYTES,
@@ -52,6 +51,7 @@ from shared.ids import (
     TenantId,
     derive_claim_id,
 )
+from shared.instants import InstantOutcome
 from shared.points import Points
 from shared.policy import ALLOTMENT_AGE_MAX, POLICY_AGE_MAX, Means, Policy
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import assert_never
 
-from shared.coupons import Deferral
 from shared.ids import DeviceId, MemberId
+from shared.instants import Deferral
 from shared.policy import InstantMode
 
 HUB_SEEN_WITHIN = timedelta(minutes=3)

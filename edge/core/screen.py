@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from shared.coupons import InstantOutcome
+from shared.instants import InstantOutcome
 
 
 class ScreenName(StrEnum):

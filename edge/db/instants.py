@@ -3,8 +3,8 @@
 import sqlite3
 from dataclasses import dataclass
 
-from shared.coupons import Deferral, InstantOutcome
 from shared.ids import ClaimId, DeviceId
+from shared.instants import Deferral, InstantOutcome
 
 RIGHT_DAYS_KEPT = 3
 """Days whose rights are kept: a claim is asked about on its own business day, and clocks differ by hours at most."""

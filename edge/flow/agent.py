@@ -48,9 +48,9 @@ from edge.flow.neighbours import Neighbours, Then
 from edge.flow.templates import Templates
 from shared.answers import AllotmentIssued, Answer, EpochIssued, Page, Receipt, TemplatePage, TimeTold, open_answer
 from shared.business_day import ClockTrust
-from shared.coupons import InstantOutcome
 from shared.envelope import SALT_BYTES, Batch, TimeAsked, encode
 from shared.ids import MemberId
+from shared.instants import InstantOutcome
 from shared.policy import Means
 from shared.topics import Down, Up
 

@@ -22,9 +22,10 @@ from edge.db.instants import Instant
 from edge.flow.entrance import Entrance, Moment
 from shared.answers import StorePage
 from shared.business_day import milliseconds
-from shared.coupons import Deferral, InstantOutcome, digest_of, issue_coupon
+from shared.coupons import digest_of, issue_coupon
 from shared.envelope import InstantSaid
 from shared.ids import ClaimId, DeviceId, MemberId
+from shared.instants import Deferral, InstantOutcome
 from shared.policy import InstantTerms
 
 Said = Mapping[DeviceId, DeviceId]

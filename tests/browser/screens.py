@@ -12,8 +12,9 @@ from playwright.sync_api import Browser, Page
 
 from edge.core.group import GroupRequest, encode_request
 from edge.core.screen import EnrolRefusal, FaultName, Offer, Screen, ScreenName, Side, StandHint, Status
-from shared.coupons import InstantOutcome, issue_coupon
+from shared.coupons import issue_coupon
 from shared.ids import ClaimId, DeviceId
+from shared.instants import InstantOutcome
 from tests.support.chromium import chromium
 from tests.support.kiosk import key_of
 from tests.support.screen_agent import OFFLINE, ONLINE, KioskStand, kiosk_stand

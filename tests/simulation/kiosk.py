@@ -14,7 +14,7 @@ from edge.errors import StorageFull
 from edge.flow.agent import Agent
 from edge.flow.entrance import Entrance
 from edge.ports import Link
-from shared.coupons import InstantOutcome
+from shared.instants import InstantOutcome
 from shared.topics import Down, Up
 from tests.simulation.clock import HOUR, MINUTE, SECOND, MachineClock
 from tests.simulation.lan import Lan, LanPort

@@ -19,8 +19,8 @@ from edge.link.mqtt import LinkOptions
 from edge.link.pump import run_link
 from shared.answers import HubLease, StoreKiosk, StorePage
 from shared.business_day import milliseconds
-from shared.coupons import InstantOutcome
 from shared.ids import DeviceId, MemberId
+from shared.instants import InstantOutcome
 from shared.policy import InstantMode, InstantTerms
 from tests.support.agent_stand_in import eventually
 from tests.support.certificates import Authority

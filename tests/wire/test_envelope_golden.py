@@ -43,7 +43,6 @@ from shared.answers import (
 from shared.biometrics import Forgetting, SealedTemplate, Wrap
 from shared.business_day import ClockTrust
 from shared.consent import Purpose
-from shared.coupons import Deferral, InstantOutcome
 from shared.envelope import (
     ClaimMade,
     ClockStepped,
@@ -72,6 +71,7 @@ from shared.envelope import (
     payload_digest,
     seal,
 )
+from shared.instants import Deferral, InstantOutcome
 from shared.policy import InstantMode, InstantTerms, Liveness, Means, Policy
 from shared.signing import sign
 from shared.topics import Down

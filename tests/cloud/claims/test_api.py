@@ -7,7 +7,9 @@ import msgspec
 import pytest
 
 from cloud.claims.api import router
+from cloud.claims.tables import instant_right
 from cloud.kit.auth import Scope
+from cloud.kit.database import writing
 from cloud.kit.keyring import Keyring, create_keyring
 from cloud.kit.services import Services
 from shared.ids import format_member
@@ -123,3 +125,27 @@ def test_another_tenants_store_is_as_good_as_none(client: Client, world: World) 
 
     assert client.get(CLAIMS, headers=stranger).status_code == 404
     assert client.get(CLAIMS, headers=pos).status_code == 403
+
+
+def test_coupons_are_counted_by_campaign_and_series(client: Client, world: World) -> None:
+    assert client.get("/v1/stores/centro/coupons").json() == []
+    rows = [(bytes(16), 2, 0), (b"b" * 16, 0, 1)]
+    with writing(world.engine) as connection:
+        for claim, shown, deferred in rows:
+            connection.execute(
+                instant_right.insert().values(
+                    claim=claim,
+                    tenant="rossi",
+                    store="centro",
+                    campaign="spring",
+                    series="espresso",
+                    label="A free espresso",
+                    business_day="2026-03-02",
+                    shown=shown,
+                    deferred=deferred,
+                )
+            )
+    assert client.get("/v1/stores/centro/coupons").json() == [
+        {"campaign": "spring", "series": "espresso", "given": 1, "waiting": 1, "lost": 1}
+    ]
+    assert client.get("/v1/stores/nowhere/coupons").status_code == 404

@@ -15,9 +15,9 @@ from cloud.devices.actions import record_state
 from cloud.kit.database import reading, writing
 from cloud.members.queries import roster_page
 from shared.answers import Outcome, Reason
-from shared.coupons import Deferral, InstantOutcome
 from shared.envelope import InstantSaid
 from shared.ids import StoreId
+from shared.instants import Deferral, InstantOutcome
 from shared.policy import InstantMode, InstantTerms, Policy
 from tests.cloud.claims.world import CAMPAIGN, NOON, STORE, World
 from tests.support.kiosk import VirtualKiosk, member_of

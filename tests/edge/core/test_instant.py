@@ -21,8 +21,8 @@ from edge.core.instant import (
     leads,
     owner_of,
 )
-from shared.coupons import Deferral
 from shared.ids import DeviceId, MemberId
+from shared.instants import Deferral
 from shared.policy import InstantMode
 
 A, B, C = DeviceId("a"), DeviceId("b"), DeviceId("c")

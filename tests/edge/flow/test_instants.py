@@ -15,9 +15,10 @@ from edge.db import instants
 from edge.errors import StorageFull
 from shared.answers import HubLease, RevocationPage, RevokedDevice, RosterEntry, StoreKiosk, StorePage
 from shared.business_day import ClockTrust, milliseconds
-from shared.coupons import Deferral, InstantOutcome, digest_of, is_issued_by, read_coupon
+from shared.coupons import digest_of, is_issued_by, read_coupon
 from shared.envelope import ClaimMade, InstantSaid
 from shared.ids import ClaimId, DeviceId, MemberId
+from shared.instants import Deferral, InstantOutcome
 from shared.policy import INSTANT_A_DAY_MAX, InstantMode, InstantTerms, Policy
 from tests.support.entrances import DEVICE, NOON, Kiosk, Phone, card, member_id, policy
 
