@@ -12,7 +12,7 @@ from edge.flow.admit import Shown, serve_member
 from edge.flow.entrance import Entrance, Moment
 from edge.flow.write import append_fact
 from shared.answers import TimeTold
-from shared.business_day import ClockReading, ClockTrust, instant_of
+from shared.business_day import ClockReading, ClockTrust, instant_of, milliseconds
 from shared.envelope import ClockStepped
 
 STEP_TOLD = timedelta(seconds=2)
@@ -89,10 +89,23 @@ def date_visits(entrance: Entrance) -> int:
     mark = knowledge.clock_mark(entrance.database.connection)
     if moment.reading.instant is None or mark is None or mark.boot != moment.raw.boot:
         return 0
+    return _date(entrance, mark, moment)
+
+
+def date_earlier(entrance: Entrance, mark: ClockMark) -> int:
+    """Turns visits of an earlier boot into claims, by what the hub saw of it; returns how many were looked at."""
+    moment = entrance.now()
+    if moment.reading.instant is None or mark.instant_ms > milliseconds(moment.reading.instant):
+        return 0
+    return _date(entrance, mark, moment)
+
+
+def _date(entrance: Entrance, mark: ClockMark, moment: Moment) -> int:
     with entrance.database.transaction() as connection:
-        waiting = claims.waiting_visits(connection, moment.raw.boot, VISITS_A_TURN)
+        waiting = claims.waiting_visits(connection, mark.boot, VISITS_A_TURN)
         for visit in waiting:
-            then = Moment(raw=replace(moment.raw, monotonic_ns=visit.monotonic_ns), reading=_dated(mark, visit))
+            raw = replace(moment.raw, boot=mark.boot, monotonic_ns=visit.monotonic_ns)
+            then = Moment(raw=raw, reading=_dated(mark, visit))
             shown = Shown(admitted=_admitted(visit), evidence=visit.evidence)
             admission = serve_member(connection, entrance, shown, then, noted_seq=visit.seq)
             if admission.screen.name in _NOT_YET:

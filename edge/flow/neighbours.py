@@ -11,21 +11,28 @@ from datetime import date, timedelta
 from typing import assert_never
 
 from edge.channel.messages import LanPeer, PeerAnswered, PeerAsked, PeersAsked, PeersHeard, PeersTold
+from edge.core.clock import ClockMark
 from edge.core.instant import HUB_SEEN_WITHIN, AskKiosks, decide_instant
 from edge.core.lan import (
     NONCE_BYTES,
+    BootAsked,
+    BootTold,
     LanAnswer,
+    LanQuestion,
     LanTimeAsked,
     LanTimeTold,
     PresenceAsked,
     Present,
     RightAsked,
     RightTold,
+    believe_boot,
     believe_lan_time,
+    tell_boot,
     tell_lan_time,
 )
 from edge.core.reward import Grant, decide_reward
-from edge.db import instants, knowledge
+from edge.db import boots, instants, knowledge
+from edge.db.boots import BootSeen
 from edge.errors import StorageFull
 from edge.flow import keep_time
 from edge.flow.admit import load_standing, wanted_of
@@ -42,6 +49,7 @@ ASK_WITHIN_NS = 2_000_000_000  # two kiosks, 0.8 s each, and a tick
 ONE_DAY = timedelta(days=1)  # kiosks' clocks may differ by a cut-off
 PRESENCE_EVERY_NS = 30_000_000_000  # six times within what makes a hub one that answers
 TIME_EVERY_NS = 60_000_000_000
+BOOT_EVERY_NS = 300_000_000_000  # nobody waits for what was noted yesterday
 
 Then = Callable[[Said | None], None]
 """What is done once the other kiosks have answered; None when they were not asked."""
@@ -66,7 +74,10 @@ class Neighbours:
         self._waiting: Waiting | None = None
         self._time: tuple[int, DeviceId, TimeQuestion] | None = None
         self._told: PeersTold | None = None
+        self._boot: tuple[int, DeviceId, str] | None = None
         self._looked_ns = self._asked_time_ns = -TIME_EVERY_NS
+        self._asked_boot_ns = -BOOT_EVERY_NS
+        self._boots_asked = 0
 
     # --- before a coupon ------------------------------------------------------------------------------------------
 
@@ -124,9 +135,35 @@ class Neighbours:
                     if isinstance(word.answer, RightTold) and word.answer.holder is not None
                 }
             )
-        return any(
-            isinstance(word.answer, LanTimeTold) and self._took(heard.number, word.answer) for word in heard.words
+        return any(self._learned(heard.number, word.answer) for word in heard.words)
+
+    def _learned(self, number: int, answer: LanAnswer) -> bool:
+        match answer:
+            case LanTimeTold():
+                return self._took(number, answer)
+            case BootTold():
+                return self._dated(number, answer)
+            case Present() | RightTold():
+                return False
+            case _:
+                assert_never(answer)
+
+    def _dated(self, number: int, told: BootTold) -> bool:
+        """True when that says when an earlier boot of ours was, and it is believed: its visits are dated."""
+        if self._boot is None or self._boot[0] != number:
+            return False
+        _, device, boot = self._boot
+        self._boot = None
+        instant_ms = believe_boot(told, self._entrance.device, boot, self._public_of(device))
+        if instant_ms is None:
+            return False
+        mark = ClockMark(
+            boot=boot,
+            monotonic_ns=told.monotonic_ms * 1_000_000,
+            instant_ms=instant_ms,
+            high_water_ms=instant_ms,
         )
+        return keep_time.date_earlier(self._entrance, mark) > 0
 
     def _took(self, number: int, told: LanTimeTold) -> bool:
         """True when that is the answer of the kiosk that was asked for the time, and it is believed."""
@@ -134,23 +171,27 @@ class Neighbours:
             return False
         _, device, question = self._time
         self._time = None
+        instant_ms = believe_lan_time(told, question.nonce, self._public_of(device))
+        return instant_ms is not None and keep_time.hear_hub(self._entrance, question, instant_ms)
+
+    def _public_of(self, device: DeviceId) -> bytes:
+        """The kiosk's signing key, nothing when it is none of the store's any more."""
         connection = self._entrance.database.connection
         neighbours = neighbours_of(connection, self._entrance, knowledge.store_page(connection))
-        public = next((one.public for one in neighbours if one.device == device), b"")
-        instant_ms = believe_lan_time(told, question.nonce, public)
-        return instant_ms is not None and keep_time.hear_hub(self._entrance, question, instant_ms)
+        return next((one.public for one in neighbours if one.device == device), b"")
 
     def answer(self, asked: PeerAsked, moment: Moment) -> PeerAnswered:
         """What a kiosk of the store is told; a right is written down before."""
         self._entrance.seen.saw(DeviceId(asked.device), moment.raw.monotonic_ns)
         return PeerAnswered(number=asked.number, answer=self._answer(DeviceId(asked.device), asked.question, moment))
 
-    def _answer(
-        self, device: DeviceId, question: PresenceAsked | RightAsked | LanTimeAsked, moment: Moment
-    ) -> LanAnswer:
+    def _answer(self, device: DeviceId, question: LanQuestion, moment: Moment) -> LanAnswer:
         match question:
             case PresenceAsked():
+                self._saw_boot(device, question, moment)
                 return Present()
+            case BootAsked(boot=boot):
+                return self._tell_boot(device, boot, moment)
             case RightAsked():
                 return RightTold(holder=self._give(device, question, moment))
             case LanTimeAsked(nonce=nonce):
@@ -160,6 +201,28 @@ class Neighbours:
                 return tell_lan_time(self._entrance.signing_key, nonce, instant_ms)
             case _:
                 assert_never(question)
+
+    def _saw_boot(self, device: DeviceId, asked: PresenceAsked, moment: Moment) -> None:
+        """Takes note of a boot of which nothing was heard before: one write a boot of a neighbour."""
+        if boots.boot_seen(self._entrance.database.connection, device, asked.boot) is not None:
+            return
+        seen = BootSeen(
+            monotonic_ms=asked.monotonic_ms, our_boot=moment.raw.boot, our_monotonic_ns=moment.raw.monotonic_ns
+        )
+        try:
+            with self._entrance.database.transaction() as connection:
+                boots.save_boot_seen(connection, device, asked.boot, seen)
+        except StorageFull:
+            log.warning("a neighbour's boot could not be written down")
+
+    def _tell_boot(self, device: DeviceId, boot: str, moment: Moment) -> BootTold:
+        """When that boot was, if it fell into a boot of ours whose time is known."""
+        connection = self._entrance.database.connection
+        seen, mark = boots.boot_seen(connection, device, boot), knowledge.clock_mark(connection)
+        if seen is None or mark is None or moment.reading.instant is None or mark.boot != seen.our_boot:
+            return BootTold(monotonic_ms=0, instant_ms=None, signature=b"")
+        instant_ms = mark.instant_ms + (seen.our_monotonic_ns - mark.monotonic_ns) // 1_000_000
+        return tell_boot(self._entrance.signing_key, device, boot, seen.monotonic_ms, instant_ms)
 
     def _give(self, device: DeviceId, asked: RightAsked, moment: Moment) -> DeviceId | None:
         """Whose it is by our word; None when we give no word: of another day than ours, or to one that asks for more
@@ -203,11 +266,27 @@ class Neighbours:
             self._looked_ns = now_ns
             for one in neighbours:
                 if one.lan is not None:
-                    self._say((one.device,), PresenceAsked())
+                    self._say((one.device,), _presence(moment))
         hub = hub_of(connection, self._entrance, page, moment)
         is_time_wanted = moment.reading.trust is not ClockTrust.SYNCED and not online
         if hub is not None and is_time_wanted and now_ns - self._asked_time_ns >= TIME_EVERY_NS:
             self._ask_time(hub, now_ns)
+        if moment.reading.instant is not None and now_ns - self._asked_boot_ns >= BOOT_EVERY_NS:
+            self._ask_boot(moment)
+
+    def _ask_boot(self, moment: Moment) -> None:
+        """Asks when an earlier boot was in which visits were noted; of several boots and kiosks others each time.
+
+        Not the hub alone: whoever was up at that time knows it, and who leads now need not have been.
+        """
+        there = sorted(self._entrance.seen.within(HUB_SEEN_WITHIN, moment.raw.monotonic_ns))
+        waiting = boots.boots_waiting(self._entrance.database.connection, moment.raw.boot)
+        if not there or not waiting:
+            return
+        self._asked_boot_ns = moment.raw.monotonic_ns
+        self._boots_asked += 1
+        device, boot = there[self._boots_asked % len(there)], waiting[self._boots_asked // len(there) % len(waiting)]
+        self._boot = (self._say((device,), BootAsked(boot=boot)), device, boot)
 
     def _ask_time(self, hub: DeviceId, now_ns: int) -> None:
         ago = self._entrance.seen.ago(hub, now_ns)
@@ -218,7 +297,11 @@ class Neighbours:
         number = self._say((hub,), LanTimeAsked(nonce=question.nonce))
         self._time = (number, hub, question)
 
-    def _say(self, kiosks: tuple[DeviceId, ...], question: PresenceAsked | RightAsked | LanTimeAsked) -> int:
+    def _say(self, kiosks: tuple[DeviceId, ...], question: LanQuestion) -> int:
         self._number += 1
         self._entrance.lan.tell(PeersAsked(number=self._number, peers=kiosks, question=question))
         return self._number
+
+
+def _presence(moment: Moment) -> PresenceAsked:
+    return PresenceAsked(boot=moment.raw.boot, monotonic_ms=moment.raw.monotonic_ns // 1_000_000)

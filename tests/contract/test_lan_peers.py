@@ -121,8 +121,13 @@ def test_a_kiosk_of_the_store_is_answered(hub: Kiosk, door: Kiosk) -> None:
         async with serving(hub):
             assert await door.ask(HUB) == (PeerWord(device=HUB, answer=RightTold(holder=DOOR)),)
             hub.answers = lambda asked: Present()
-            assert await door.ask(HUB, question=PresenceAsked()) == (PeerWord(device=HUB, answer=Present()),)
-        assert [(asked.device, asked.question) for asked in hub.asked] == [(DOOR, QUESTION), (DOOR, PresenceAsked())]
+            assert await door.ask(HUB, question=PresenceAsked(boot="b", monotonic_ms=1)) == (
+                PeerWord(device=HUB, answer=Present()),
+            )
+        assert [(asked.device, asked.question) for asked in hub.asked] == [
+            (DOOR, QUESTION),
+            (DOOR, PresenceAsked(boot="b", monotonic_ms=1)),
+        ]
 
     run(story())
 

@@ -1,6 +1,6 @@
 -- 0001_initial.sql 097f37b87153f015a051a9b9ea829c95cbc26d462319a9c84dd2d3f5d998ee0c
 -- 0002_faces.sql 236a98e48e1c3e9dc760bc4139ef141fb20e1ba8cb1bb78dd3251fff48f353a2
--- 0005_instant.sql 7c394587e2f652513d6b819658293e411f29b48e0e532758d37058a1df1cca8f
+-- 0005_instant.sql 2d5f6a81ccf1c964b6f0691ed4b38f43354ff0d2b454f036ba7b7646245afe44
 
 CREATE TRIGGER claim_is_final BEFORE UPDATE OF claim, member, business_day, campaign, unit, amount, epoch, seq ON claim
 BEGIN
@@ -32,6 +32,16 @@ CREATE TABLE allotment (
     ends_ms INTEGER NOT NULL,
     PRIMARY KEY (campaign, epoch)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE boot_seen (
+    id INTEGER PRIMARY KEY,
+    device TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    monotonic_ms INTEGER NOT NULL,
+    our_boot TEXT NOT NULL,
+    our_monotonic_ns INTEGER NOT NULL,
+    UNIQUE (device, boot)
+) STRICT;
 
 CREATE TABLE claim (
     claim BLOB PRIMARY KEY CHECK (length(claim) = 16),

@@ -1,5 +1,5 @@
 -- Why: a coupon that was shown cannot be taken back, so what was decided about each is kept, and whose each may be.
--- Cost on a card: three small tables, two indexes. Old code: does not read them.
+-- Cost on a card: four small tables, two indexes. Old code: does not read them.
 
 -- What became of the coupon of a claim; written with the claim, before the screen. `code` is the coupon's text.
 CREATE TABLE instant (
@@ -36,6 +36,18 @@ END;
 CREATE TABLE store_page (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     body BLOB NOT NULL
+) STRICT;
+
+-- When a kiosk of the store was first heard of in one of its boots: its uptime then, and ours. It dates what that
+-- kiosk noted without the time, once we know it ourselves.
+CREATE TABLE boot_seen (
+    id INTEGER PRIMARY KEY,
+    device TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    monotonic_ms INTEGER NOT NULL,
+    our_boot TEXT NOT NULL,
+    our_monotonic_ns INTEGER NOT NULL,
+    UNIQUE (device, boot)
 ) STRICT;
 
 -- Which deferred coupon of the member was confirmed since they were last here, by its label.

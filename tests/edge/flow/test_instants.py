@@ -368,3 +368,54 @@ def test_a_hub_that_does_not_know_the_time_itself_tells_none(shop: Shop) -> None
     shop.later(seconds=61)
     shop.later(seconds=61)
     assert {kiosk.agent.status().clock_trust for kiosk in shop.kiosks.values()} == {ClockTrust.UNKNOWN}
+
+
+def in_the_dark(shop: Shop, boot: str) -> None:
+    """Every kiosk boots anew, without the cloud and with a clock that was never set."""
+    for kiosk in shop.kiosks.values():
+        kiosk.agent.line_down()
+        kiosk.clock.restart(boot)
+        kiosk.clock.instant -= timedelta(days=300)
+        kiosk.restart()
+
+
+def test_a_visit_of_a_boot_that_ended_without_the_time_is_dated_by_who_saw_it(shop: Shop) -> None:
+    in_the_dark(shop, "boot-2")
+    shop.later(seconds=1)
+    shop.later(seconds=40)
+    door, hub = shop.kiosks[A], shop.kiosks[C]
+    assert shop.show(A, ANNA).name is ScreenName.NOTED
+    seen_at = door.clock.uptime_ns
+
+    door.clock.restart("boot-3")  # the power again, before anybody knew the time
+    door.restart()
+    for kiosk in shop.kiosks.values():
+        kiosk.clock.instant = NOON + timedelta(days=3)
+        kiosk.agent.link_starts()
+        kiosk.agent.line_up()
+        kiosk.tell_time()
+    for _ in range(15):
+        shop.later(minutes=1)
+    (fact,) = [fact for fact in door.facts() if isinstance(fact, ClaimMade)]
+    boots_ago = (hub.clock.uptime_ns - seen_at) // 1_000_000_000
+    noted = hub.clock.instant - timedelta(seconds=boots_ago)
+    assert fact.business_day == policy().calendar.business_day(noted).isoformat()
+    assert fact.noted_seq is not None
+    assert door.agent.status().visits_waiting == 0
+
+
+def test_a_kiosk_that_saw_nothing_of_a_boot_cannot_date_it(shop: Shop) -> None:
+    in_the_dark(shop, "boot-2")
+    shop.cut(A)
+    assert shop.show(A, ANNA).name is ScreenName.NOTED
+    door = shop.kiosks[A]
+    door.clock.restart("boot-3")
+    door.restart()
+    door.lan.reached.update({C: shop.kiosks[C]})
+    door.clock.instant = NOON + timedelta(days=3)
+    door.agent.link_starts()
+    door.agent.line_up()
+    door.tell_time()
+    for _ in range(15):
+        shop.later(minutes=1)
+    assert door.agent.status().visits_waiting == 1
