@@ -25,6 +25,7 @@ from cloud.cli.admin import admin_commands
 from cloud.cli.backup import add_backup
 from cloud.cli.campaigns import campaign_commands
 from cloud.cli.claims import claim_commands, receipt_commands
+from cloud.cli.coupons import coupon_commands
 from cloud.cli.demo import DemoTools, demo_commands
 from cloud.cli.devices import add_claim_code, device_commands
 from cloud.cli.documents import add_documents
@@ -82,6 +83,7 @@ def compose(config: Config, *, clock: Callable[[], datetime], random: Callable[[
     commands.add_typer(claim_commands(tools), name="claims")
     commands.add_typer(receipt_commands(tools), name="receipt")
     commands.add_typer(device_commands(tools), name="devices")
+    commands.add_typer(coupon_commands(tools), name="coupons")
     add_verify(commands, tools)
     reached = config.serve.broker_host or "127.0.0.1"
     add_simulate_fleet(commands, tools, broker_host=reached, broker_port=config.serve.broker_port)

@@ -123,6 +123,8 @@ def _run_agent(places: Places) -> None:
             random_unit=Random().random,  # noqa: S311 - jitter, not a secret
             software=SOFTWARE,
             eyes=sight,
+            lan=line,
+            lan_address=settings.lan,
             touch=settings.touch,
             languages=settings.languages,
             cellar=cellar,
@@ -187,6 +189,7 @@ def _run_vision(places: Places) -> None:
 
 def _run_link(places: Places) -> None:
     from edge.link.cloud import HttpsCloud
+    from edge.link.lan import LanOptions
     from edge.link.mqtt import LinkOptions
     from edge.link.pump import Renewals, run_link
 
@@ -200,11 +203,18 @@ def _run_link(places: Places) -> None:
         certificate=places.keys / "tls.crt",
         key=places.keys / "tls.key",
     )
+    settings = load_settings(places)
+    lan = LanOptions(
+        ca=options.ca,
+        certificate=options.certificate,
+        key=options.key,
+        port=None if settings.lan is None else settings.lan_port,
+    )
     renewals = Renewals(
         cloud=HttpsCloud(identity.cloud, options.ca), uptime_ns=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     )
     watchdog = ServiceManager(notify_address())
-    _run_until_told(run_link(str(places.agent_socket), options, watchdog, renewals=renewals))
+    _run_until_told(run_link(str(places.agent_socket), options, watchdog, renewals=renewals, lan=lan))
 
 
 def _run_web(places: Places) -> None:

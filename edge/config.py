@@ -88,6 +88,8 @@ class Settings:
     can tap the screen. `snapshots` is the folder for copies of the database, best on another partition or card.
     `broker` (`host:port`, with commas between several nodes) and `mqtt_version` (5 or 3.1.1) are for a broker that
     moved since the device was provisioned; empty, what the cloud said then holds.
+    `lan_address` is where the store's other kiosks reach this one, at `lan_port`; a kiosk that is
+    the only one of its store, or whose neighbours must not reach it, has none and does not listen.
     """
 
     camera: str = "picamera2:"
@@ -102,6 +104,13 @@ class Settings:
     snapshots: str | None = None
     broker: str = ""
     mqtt_version: str = ""
+    lan_address: str | None = None
+    lan_port: int = 8446
+
+    @property
+    def lan(self) -> str | None:
+        """Where the store's other kiosks reach this one, `address:port`, None when they do not."""
+        return None if self.lan_address is None else f"{self.lan_address}:{self.lan_port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,6 +128,7 @@ class FeedName(StrEnum):
     ROSTER = "roster"
     GROUP = "group"
     TEMPLATES = "templates"
+    STORE = "store"
 
 
 class IssuerKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +149,7 @@ class RosterEntry(msgspec.Struct, frozen=True, kw_only=True):
     """What a kiosk may know of a member. With `removed` it must forget the member.
 
     `face_text` is the version of the biometric text whose consent is in force, None when there is none.
+    `coupon` is the label of a deferred coupon that was confirmed since the member was last seen, None for none.
     """
 
     member: bytes
@@ -157,6 +159,7 @@ class RosterEntry(msgspec.Struct, frozen=True, kw_only=True):
     balance_ms: Count = 0
     removed: bool = False
     face_text: Count | None = None
+    coupon: str | None = None
 
 
 class DenyEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -279,7 +282,40 @@ class TemplatePage(msgspec.Struct, frozen=True, kw_only=True, tag="templates"):
     wanted: Annotated[tuple[TemplateWanted, ...], Meta(max_length=WANTED_MAX)] = ()
 
 
-Page = KeyPage | PolicyPage | DenyPage | RevocationPage | RosterPage | GroupPage | TemplatePage
+class StoreKiosk(msgspec.Struct, frozen=True, kw_only=True):
+    """A kiosk of the store: its signing key (32 bytes), and where the others reach it, None when they cannot."""
+
+    device: str
+    public: bytes
+    lan: str | None = None
+
+
+class HubLease(msgspec.Struct, frozen=True, kw_only=True):
+    """Which kiosk leads the store, and until when."""
+
+    device: str
+    ends_ms: Count
+
+
+class StorePage(msgspec.Struct, frozen=True, kw_only=True, tag="store"):
+    """The kiosks of the store on their own network; always whole.
+
+    `owners` are those among which the owner of a member's coupon is drawn; from the business day `following_from` on
+    these are `following`. While that day is None other kiosks may go by either list.
+    """
+
+    base: Count
+    version: Count
+    more: bool
+    issued_ms: Count
+    kiosks: tuple[StoreKiosk, ...]
+    owners: tuple[str, ...]
+    following: tuple[str, ...] | None = None
+    following_from: str | None = None
+    hub: HubLease | None = None
+
+
+Page = KeyPage | PolicyPage | DenyPage | RevocationPage | RosterPage | GroupPage | TemplatePage | StorePage
 """One step of a feed. `more` is False on the page that reaches the cloud's newest version: as of `issued_ms` the
 device then knows all there is to know, and the feed's age counts from there."""
 
@@ -316,7 +352,16 @@ def kind_of(answer: Answer) -> Down:
             return Down.ALLOTMENT
         case TimeTold():
             return Down.TIME
-        case KeyPage() | PolicyPage() | DenyPage() | RevocationPage() | RosterPage() | GroupPage() | TemplatePage():
+        case (
+            KeyPage()
+            | PolicyPage()
+            | DenyPage()
+            | RevocationPage()
+            | RosterPage()
+            | GroupPage()
+            | TemplatePage()
+            | StorePage()
+        ):
             return Down.FEED
         case _:
             assert_never(answer)
@@ -339,6 +384,8 @@ def name_of(page: Page) -> FeedName:
             return FeedName.GROUP
         case TemplatePage():
             return FeedName.TEMPLATES
+        case StorePage():
+            return FeedName.STORE
         case _:
             assert_never(page)
 

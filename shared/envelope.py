@@ -16,6 +16,7 @@ from shared.biometrics import Forgetting, GroupKey, SealedTemplate, Wrap
 from shared.business_day import ClockTrust
 from shared.consent import Purpose
 from shared.decoding import UNREADABLE
+from shared.instants import Deferral, InstantOutcome
 from shared.policy import Means
 from shared.signing import is_signed_by, sign
 
@@ -27,12 +28,25 @@ PAYLOAD_BYTES_MAX = 4096
 SALT_BYTES = 16
 
 
+class InstantSaid(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the coupon that a claim brings: shown, or deferred and why.
+
+    `code` is SHA-256 of the coupon's text, None when it was deferred.
+    """
+
+    series: str
+    outcome: InstantOutcome
+    code: bytes | None = None
+    why: Deferral | None = None
+
+
 class ClaimMade(msgspec.Struct, frozen=True, kw_only=True, tag="claim"):
     """A kiosk granted a reward and showed it.
 
     `claim` is the derived id; `step` the phone code's step or None; `evidence` SHA-256 of the credential's text (of a
     face: of what the verdict rested on);
     `noted_seq` the sequence number of the visit this claim dates, or None; `reduced` when the reduced amount applied.
+    `instant` is what became of the coupon that comes with it, None where none does.
     """
 
     claim: bytes
@@ -53,6 +67,7 @@ class ClaimMade(msgspec.Struct, frozen=True, kw_only=True, tag="claim"):
     zone: str
     cutoff_hour: int
     noted_seq: int | None = None
+    instant: InstantSaid | None = None
 
 
 class VisitNoted(msgspec.Struct, frozen=True, kw_only=True, tag="visit"):
@@ -210,6 +225,7 @@ class FeedVersions(msgspec.Struct, frozen=True, kw_only=True):
     revocations: int = 0
     group: int = 0
     templates: int = 0
+    store: int = 0
 
 
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,7 +233,8 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
 
     `session` grows with each start of the link, so that a late will cannot hide a newer birth. `epoch` is 0 when the
     database (named by the 16 random bytes in `database`) has none yet and asks for one. `settled` is the highest
-    sequence number below which everything is settled, `head` the newest written.
+    sequence number below which everything is settled, `head` the newest written. `lan` is where the store's other
+    kiosks reach this one, `address:port`, None when they do not.
     """
 
     device: str
@@ -230,6 +247,7 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     feeds: FeedVersions
     allotment: int
     software: str
+    lan: str | None = None
 
 
 class TimeAsked(msgspec.Struct, frozen=True, kw_only=True):

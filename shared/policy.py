@@ -32,6 +32,36 @@ class Liveness(StrEnum):
     TURN = "turn"
 
 
+class InstantMode(StrEnum):
+    """Who may show the coupon of a claim, when kiosks may not hear each other.
+
+    FREE: every kiosk; a member who goes to two that cannot hear each other gets it twice. OWNER: one kiosk of the
+    store, another for each member and day. HUB: whoever asks first, where kiosks hear each other; else as OWNER.
+    """
+
+    FREE = "free"
+    OWNER = "owner"
+    HUB = "hub"
+
+
+INSTANT_A_DAY_MAX = 10_000  # coupons of one kiosk in one day: more people do not come through a door
+SERIES_LENGTH_MAX = 40
+LABEL_LENGTH_MAX = 60  # one line of the kiosk's screen
+
+
+class InstantTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """A coupon that comes with the daily reward and cannot be taken back once it was shown.
+
+    `series` names the issue, `label` says in the merchant's words what it is good for. `a_day` is how many one kiosk
+    may show in one epoch and business day: what a kiosk that hears nobody can give away at most. `mode` is who may.
+    """
+
+    mode: InstantMode
+    series: str
+    label: str
+    a_day: int
+
+
 # How long what a kiosk was told may be acted on. One table for both halves.
 ALLOTMENT_AGE_MAX = timedelta(days=14)
 POLICY_AGE_MAX = timedelta(days=30)
@@ -50,7 +80,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     cards when `cards_reduced`. Units are names such as `PT:consumption`. `version` grows by one per compilation
     and `issued_ms` is the compilation's instant. `faces` turns recognition on; `face_false_positives_ppm` is how many
     of a million strangers' visits may be taken for a member's (3000 as in NIST's identification tests), `liveness`
-    what a face must show.
+    what a face must show. `instant` is the coupon that comes with it, None for none.
     """
 
     version: int
@@ -73,6 +103,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     face_false_positives_ppm: int = 3000
     liveness: Liveness = Liveness.PASSIVE
     privacy_text_version: int = 1
+    instant: InstantTerms | None = None
 
     @property
     def calendar(self) -> StoreCalendar:
@@ -92,4 +123,14 @@ def policy_fault(policy: Policy) -> str | None:
         return "face_false_positives_ppm"
     if not all((policy.tenant, policy.store, policy.campaign, policy.rule, policy.unit)):
         return "names"
-    return None
+    return None if policy.instant is None or _is_usable(policy.instant) else "instant"
+
+
+def _is_usable(terms: InstantTerms) -> bool:
+    return (
+        1 <= terms.a_day <= INSTANT_A_DAY_MAX
+        and 0 < len(terms.series) <= SERIES_LENGTH_MAX
+        and terms.series.isascii()
+        and 0 < len(terms.label) <= LABEL_LENGTH_MAX
+        and terms.label.isprintable()
+    )

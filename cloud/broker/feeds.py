@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, select
 
 from cloud.catalogue.tables import policy
 from cloud.devices.queries import DeviceFacts, device_for_ingest
-from cloud.devices.tables import device_revocation, face_group
+from cloud.devices.tables import device_revocation, face_group, store_network
 from cloud.members.tables import deny_head, roster_head, template_head
 from shared.answers import (
     Answer,
@@ -25,6 +25,7 @@ from shared.answers import (
     PolicyPage,
     RevocationPage,
     RosterPage,
+    StorePage,
     TemplatePage,
     name_of,
 )
@@ -53,6 +54,7 @@ class Heads:
     revocations: Mapping[TenantId, int]
     groups: Mapping[StoreId, int]
     templates: Mapping[StoreId, int]
+    networks: Mapping[StoreId, int]
 
 
 class Listeners:
@@ -100,8 +102,8 @@ class Listeners:
 
 
 def read_heads(connection: Connection, stores: Collection[StoreId], tenants: Collection[TenantId]) -> Heads:
-    """The newest versions, in six statements."""
-    p, r, g, t = policy.c, device_revocation.c, face_group.c, template_head.c
+    """The newest versions, in seven statements."""
+    p, r, g, t, n = policy.c, device_revocation.c, face_group.c, template_head.c, store_network.c
     return Heads(
         policies=dict(
             connection.execute(select(p.store, func.max(p.version)).where(p.store.in_(stores)).group_by(p.store)).all()
@@ -115,6 +117,7 @@ def read_heads(connection: Connection, stores: Collection[StoreId], tenants: Col
         ),
         groups=dict(connection.execute(select(g.store, g.version).where(g.store.in_(stores))).all()),
         templates=dict(connection.execute(select(t.store, t.version).where(t.store.in_(stores))).all()),
+        networks=dict(connection.execute(select(n.store, n.version).where(n.store.in_(stores))).all()),
     )
 
 
@@ -130,6 +133,7 @@ def _is_behind(listener: Listener, place: DeviceFacts, heads: Heads, now: dateti
         or held.deny < heads.denials.get(tenant, 0)
         or held.group < heads.groups.get(store, 0)
         or held.templates < heads.templates.get(store, 0)
+        or held.store < heads.networks.get(store, 0)
         or (is_roster_due and held.roster < heads.rosters.get(store, 0))
     )
 
@@ -137,7 +141,16 @@ def _is_behind(listener: Listener, place: DeviceFacts, heads: Heads, now: dateti
 def is_news(answer: Answer, held: FeedVersions) -> bool:
     """True for a page that brings more than a new date."""
     match answer:
-        case KeyPage() | PolicyPage() | DenyPage() | RevocationPage() | RosterPage() | GroupPage() | TemplatePage():
+        case (
+            KeyPage()
+            | PolicyPage()
+            | DenyPage()
+            | RevocationPage()
+            | RosterPage()
+            | GroupPage()
+            | TemplatePage()
+            | StorePage()
+        ):
             version: int = getattr(held, name_of(answer).value)
             return answer.version > version
         case _:

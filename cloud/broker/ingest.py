@@ -16,8 +16,8 @@ from cloud.broker.feeds import Listeners, is_news
 from cloud.broker.messages import Inbound, Outbound
 from cloud.campaigns.actions import allot
 from cloud.catalogue.queries import policy_in_force
-from cloud.claims.actions import apply_batches, tell_reviews
-from cloud.claims.queries import reviews_wait
+from cloud.claims.actions import apply_batches, confirm_coupons, tell_reviews
+from cloud.claims.queries import coupons_due, reviews_wait
 from cloud.devices.actions import answer_state, catch_up, tell_time
 from cloud.devices.queries import device_for_ingest
 from cloud.kit.database import reading, writing
@@ -107,8 +107,21 @@ class Ingest:
         with writing(self._engine) as connection:
             answers: tuple[Answer, ...] = answer_state(connection, self._keyring, message.device, state, now)
             answers += _allotment(connection, message.device, state, answers, now)
+        self._confirm_coupons(message.device, now)
         self._listeners.heard(message.device, state, answers, now)
         return [(message.device, answer) for answer in answers]
+
+    def _confirm_coupons(self, id: DeviceId, now: datetime) -> None:
+        """A kiosk that shows itself may be the last that a deferred coupon of its store waited for.
+
+        In a transaction of its own: the state's has locked templates, which come after rosters.
+        """
+        with reading(self._engine) as connection:
+            facts = device_for_ingest(connection, [id]).get(id)
+            is_due = facts is not None and facts.confirmed and bool(coupons_due(connection, facts.store, now))
+        if facts is not None and is_due:
+            with writing(self._engine) as connection:
+                confirm_coupons(connection, facts.store, now)
 
     def _tell_time(self, message: Inbound) -> list[Addressed]:
         asked = decode_time_asked(message.data)

@@ -37,7 +37,7 @@ from cloud.kit.events import NewEvent, append
 from cloud.kit.instants import to_microseconds
 from shared.business_day import milliseconds
 from shared.ids import CampaignId, StoreId, TenantId
-from shared.policy import Policy
+from shared.policy import InstantTerms, Policy
 
 POLICY_SET: Final = "catalogue.policy-set"  # the body is the store's id
 
@@ -100,6 +100,7 @@ def set_daily_reward(
     campaign: CampaignId,
     cards_reduced: bool,
     faces: FaceRules = WITHOUT_FACES,
+    instant: InstantTerms | None = None,
     now: datetime,
 ) -> Policy | CatalogueRefusal:
     """The policy in force from now on: the held one when it says the same, else the next version."""
@@ -112,7 +113,12 @@ def set_daily_reward(
     assert scheme is not None, "foreign keys hold"
     held = policy_in_force(connection, id)
     reward = DailyReward(
-        campaign=campaign, points=points, reduced_points=reduced_points, cards_reduced=cards_reduced, faces=faces
+        campaign=campaign,
+        points=points,
+        reduced_points=reduced_points,
+        cards_reduced=cards_reduced,
+        faces=faces,
+        instant=instant,
     )
     wanted = compile_policy(owner, scheme, place, reward, version=1 if held is None else held.version + 1, now=now)
     if isinstance(wanted, CatalogueRefusal):

@@ -137,6 +137,7 @@ def _add_terms(routes: APIRouter, services: Services, gate: Gate) -> None:
                     false_positives_ppm=body.face_false_positives_ppm,
                     liveness=Liveness(body.liveness),
                 ),
+                instant=None if body.instant is None else body.instant.terms(),
                 now=request.at,
             )
             return PolicyView.of(_made(policy))

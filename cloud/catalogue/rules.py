@@ -11,7 +11,7 @@ import msgspec
 
 from shared.business_day import CUTOFF_HOUR_MAX, StoreCalendar, milliseconds
 from shared.ids import CampaignId, RuleId, StoreId, TenantId
-from shared.policy import Liveness, Policy, policy_fault
+from shared.policy import InstantTerms, Liveness, Policy, policy_fault
 
 ID_LENGTH_MAX = 40
 NAME_LENGTH_MAX = 80  # what a greeting line of the kiosk's screen can hold
@@ -100,13 +100,14 @@ class FaceRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DailyReward:
-    """The terms of the daily reward at a store; amounts are in the programme's unit."""
+    """The terms of the daily reward at a store; amounts are in the programme's unit. `instant` is a coupon with it."""
 
     campaign: CampaignId
     points: int
     reduced_points: int
     cards_reduced: bool = False
     faces: FaceRules = field(default_factory=FaceRules)
+    instant: InstantTerms | None = None
 
 
 def is_usable_id(text: str) -> bool:
@@ -166,8 +167,10 @@ def compile_policy(
         faces=reward.faces.recognised,
         face_false_positives_ppm=reward.faces.false_positives_ppm,
         liveness=reward.faces.liveness,
+        instant=reward.instant,
     )
-    usable = policy_fault(policy) is None and is_usable_id(reward.campaign)
+    names = (reward.campaign, *(() if reward.instant is None else (reward.instant.series,)))
+    usable = policy_fault(policy) is None and all(map(is_usable_id, names))
     return policy if usable else CatalogueRefusal.UNUSABLE_TERMS
 
 

@@ -7,7 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cloud.catalogue.rules import ID_LENGTH_MAX, NAME_LENGTH_MAX, Merchant, Programme, Store, Tenant
 from shared.business_day import CUTOFF_HOUR_MAX, instant_of
-from shared.policy import FACE_FALSE_POSITIVES_PPM_MAX, Policy
+from shared.policy import (
+    FACE_FALSE_POSITIVES_PPM_MAX,
+    INSTANT_A_DAY_MAX,
+    LABEL_LENGTH_MAX,
+    InstantMode,
+    InstantTerms,
+    Policy,
+)
 
 POINTS_MAX = 10**9  # of one reward
 
@@ -65,6 +72,35 @@ class NewStore(_Body):
     cutoff_hour: Annotated[int, Field(ge=0, le=CUTOFF_HOUR_MAX)] = 0
 
 
+class CouponTerms(_Body):
+    """A coupon that kiosks show with the daily reward, and that cannot be taken back once it was shown."""
+
+    mode: Annotated[
+        Literal["free", "owner", "hub"],
+        Field(
+            description="Who may show a member's coupon of a day: every kiosk, which may give it twice; one kiosk of"
+            " the store; or whichever is asked first, where kiosks hear each other, else that one."
+        ),
+    ]
+    series: Id
+    label: Annotated[
+        str,
+        Field(min_length=1, max_length=LABEL_LENGTH_MAX, description="What it is good for, in the merchant's words."),
+    ]
+    a_day: Annotated[
+        int, Field(ge=1, le=INSTANT_A_DAY_MAX, description="How many one kiosk may show in one business day.")
+    ]
+
+    def terms(self) -> InstantTerms:
+        """The terms as a policy holds them."""
+        return InstantTerms(mode=InstantMode(self.mode), series=self.series, label=self.label, a_day=self.a_day)
+
+    @classmethod
+    def of(cls, terms: InstantTerms) -> Self:
+        """The terms as callers see them."""
+        return cls(mode=terms.mode.value, series=terms.series, label=terms.label, a_day=terms.a_day)
+
+
 class DailyRewardTerms(_Body):
     """The daily reward at a store, in the unit of its programme. What is left out is as it is by default.
 
@@ -88,6 +124,7 @@ class DailyRewardTerms(_Body):
         Literal["none", "passive", "turn"],
         Field(description="What a face must show: nothing, that it is no picture, or a turn of the head."),
     ] = "passive"
+    instant: CouponTerms | None = None
 
 
 class TenantView(BaseModel):
@@ -169,6 +206,7 @@ class PolicyView(BaseModel):
     faces: bool
     face_false_positives_ppm: int
     liveness: str
+    instant: CouponTerms | None
     zone: str
     cutoff_hour: int
 
@@ -188,6 +226,7 @@ class PolicyView(BaseModel):
             faces=policy.faces,
             face_false_positives_ppm=policy.face_false_positives_ppm,
             liveness=policy.liveness.value,
+            instant=None if policy.instant is None else CouponTerms.of(policy.instant),
             zone=policy.zone,
             cutoff_hour=policy.cutoff_hour,
         )

@@ -7,6 +7,7 @@ aside is seen to be.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +26,7 @@ from cloud.claims.queries import (
     StreamKey,
     TermsKey,
     claimants_of,
+    coupons_due,
     find_envelopes,
     find_reviews,
     is_posted,
@@ -81,6 +83,8 @@ from cloud.claims.tables import (
     envelope_review,
     envelope_stream,
     face_dispute,
+    instant_right,
+    instant_said,
     refused_envelope,
 )
 from cloud.devices.actions import keep_wraps, quarantine_epoch
@@ -93,10 +97,12 @@ from cloud.ledger.queries import balances_of
 from cloud.ledger.rules import AccountKey, Code, Conflict, Exists, LimitExceeded, Posted
 from cloud.ledger.rules import Outcome as LedgerOutcome
 from cloud.members.actions import (
+    hold_roster,
     keep_face_proofs,
     keep_templates,
     lock_faces,
     mark_seen,
+    note_coupons,
     record_spoken_consents,
 )
 from cloud.members.queries import store_words
@@ -114,6 +120,7 @@ from shared.envelope import (
     FaceDisputed,
     Fact,
     Header,
+    InstantSaid,
     Opened,
     SecretWrapped,
     TemplateEnrolled,
@@ -123,7 +130,8 @@ from shared.envelope import (
     encode,
     open_envelope,
 )
-from shared.ids import MEMBER_ID_BYTES, DeviceId, MemberId, StoreId, TenantId
+from shared.ids import CLAIM_ID_BYTES, MEMBER_ID_BYTES, DeviceId, MemberId, StoreId, TenantId
+from shared.instants import InstantOutcome
 from shared.receipts import MemberReceipt, is_genuine, parse_receipt
 
 RECEIPT_ID_BYTES = 16
@@ -135,6 +143,8 @@ _save_streams = BulkInsert(envelope_stream, list(_s), update=[_s.contiguous, _s.
 _save_envelopes = BulkInsert(envelope, list(envelope.c))
 _save_refused = InsertNew(refused_envelope, list(refused_envelope.c))
 _new_receipts = InsertNew(claim_receipt, list(claim_receipt.c))
+_save_said = BulkInsert(instant_said, list(instant_said.c))
+_count_rights = BulkInsert(instant_right, list(instant_right.c), add=[instant_right.c.shown, instant_right.c.deferred])
 _save_disputes = InsertNew(face_dispute, list(face_dispute.c))
 
 Kind = TypeVar("Kind")
@@ -156,7 +166,7 @@ def apply_batches(
     terms, claimants = _read_terms(connection, heard), _read_claimants(connection, heard)
     for one in heard:
         work.take(one, _judge(one, work, terms, claimants))
-    told = _carry_out(connection, work)
+    told = _carry_out(connection, work, terms)
     return (*_receipts(connection, work), *told)
 
 
@@ -384,7 +394,9 @@ def _judge(
 # -- carrying it out ---------------------------------------------------------------------------------------------
 
 
-def _carry_out(connection: Connection, work: _Work) -> tuple[tuple[DeviceId, AllotmentIssued], ...]:
+def _carry_out(
+    connection: Connection, work: _Work, terms: Mapping[TermsKey, Terms]
+) -> tuple[tuple[DeviceId, AllotmentIssued], ...]:
     """Stores and posts all that was judged; the allotments that kiosks have to be told of."""
     drawn = _sum_draws((one.heard.speaker, one.opened.header.epoch, one.judgement) for one in work.judged)
     allotments = lock_allotments(connection, drawn.keys())
@@ -393,6 +405,7 @@ def _carry_out(connection: Connection, work: _Work) -> tuple[tuple[DeviceId, All
     for device, epoch in sorted(work.quarantined):
         quarantine_epoch(connection, device, epoch, work.now)
     verdicts = _settle(connection, work)
+    _record_coupons(connection, work, terms)
     recorded_us = to_microseconds(work.now)
     rows = zip(work.judged, verdicts, strict=True)
     _save_envelopes.run(connection, [_envelope_row(one, verdict, recorded_us) for one, verdict in rows])
@@ -858,6 +871,79 @@ def _conclude(connection: Connection, speaker: Speaker, seq: int, judged: Post |
     outcomes = _post(connection, [judged], now)
     balances = _balances_of_repeated(connection, [judged], outcomes)
     return _verdict_of(seq, outcomes[0], balances.get(judged.draft.postings[1].account))
+
+
+# -- coupons -----------------------------------------------------------------------------------------------------
+
+
+def _record_coupons(connection: Connection, work: _Work, terms: Mapping[TermsKey, Terms]) -> None:
+    """What kiosks said of coupons is kept, and counted by claim.
+
+    A coupon that was shown counts whatever became of its claim; a deferred one only where the claim stands.
+    """
+    said = [
+        (one, fact, fact.instant)
+        for one in work.judged
+        if isinstance(fact := one.opened.fact, ClaimMade) and fact.instant is not None and _counts(one, fact)
+    ]
+    if not said:
+        return
+    recorded_us = to_microseconds(work.now)
+    _save_said.run(connection, [_said_row(one, instant, recorded_us) for one, _, instant in said])
+    rights: dict[bytes, Values] = {}
+    shown: Counter[bytes] = Counter()
+    deferred: Counter[bytes] = Counter()
+    for one, fact, instant in said:
+        claim = _claim_counted(one, fact)
+        rights[claim] = _right_row(one, fact, instant, terms)
+        (shown if instant.outcome is InstantOutcome.SHOWN else deferred)[claim] += 1
+    rows = [(claim, *rights[claim], shown[claim], deferred[claim], None) for claim in sorted(rights)]
+    _count_rights.run(connection, rows)
+
+
+def _counts(one: _Judged, fact: ClaimMade) -> bool:
+    if isinstance(one.judgement, Post):
+        return True
+    is_shown = fact.instant is not None and fact.instant.outcome is InstantOutcome.SHOWN
+    return is_shown and len(fact.claim) == CLAIM_ID_BYTES
+
+
+def _claim_counted(one: _Judged, fact: ClaimMade) -> bytes:
+    """The claim as the ledger names it: two pseudonyms that were merged are one person."""
+    return one.judgement.draft.id if isinstance(one.judgement, Post) else fact.claim
+
+
+def _said_row(one: _Judged, instant: InstantSaid, recorded_us: int) -> Values:
+    header, fact = one.opened.header, one.opened.fact
+    assert isinstance(fact, ClaimMade)
+    why = None if instant.why is None else instant.why.value
+    place = (header.device, header.epoch, header.seq, _claim_counted(one, fact))
+    return (*place, instant.outcome.value, why, instant.code, recorded_us)
+
+
+def _right_row(one: _Judged, fact: ClaimMade, instant: InstantSaid, terms: Mapping[TermsKey, Terms]) -> Values:
+    """All that the right holds besides its counts."""
+    speaker = one.heard.speaker
+    known = terms.get((speaker.store, one.opened.header.policy_version))
+    label = instant.series if known is None or known.policy.instant is None else known.policy.instant.label
+    member = one.judgement.member if isinstance(one.judgement, Post) else None
+    day = iso_day(fact.business_day) or ""
+    return (speaker.tenant, speaker.store, fact.campaign, instant.series, label, day, member)
+
+
+def confirm_coupons(connection: Connection, store: StoreId, now: datetime) -> int:
+    """Confirms the store's deferred coupons that nobody can have shown any more; returns how many.
+
+    COUPONS_AT_ONCE at most, the oldest days first. Locks the store's roster, then the coupons: the order of batches.
+    """
+    hold_roster(connection, store)
+    due = coupons_due(connection, store, now, is_locked=True)
+    if due:
+        ids = [coupon.claim for coupon in due]
+        confirmed = instant_right.update().where(instant_right.c.claim.in_(ids))
+        connection.execute(confirmed.values(confirmed_us=to_microseconds(now)))
+        note_coupons(connection, store, {coupon.member: coupon.label for coupon in due})
+    return len(due)
 
 
 # -- receipts ----------------------------------------------------------------------------------------------------

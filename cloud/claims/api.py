@@ -14,6 +14,7 @@ from cloud.catalogue.schemas import Id
 from cloud.claims.actions import hand_in_receipt, review_envelope, review_receipt
 from cloud.claims.queries import (
     claims_of_store,
+    coupon_totals,
     disputes_of_store,
     quarantine_of_store,
     receipt_by_id,
@@ -24,6 +25,7 @@ from cloud.claims.queries import (
 from cloud.claims.rules import Decision, ReceiptRefusal, ReviewRefusal
 from cloud.claims.schemas import (
     ClaimView,
+    CouponTotalsView,
     Day,
     DisputeView,
     HandedText,
@@ -192,7 +194,20 @@ def router(services: Services) -> APIRouter:
         following = encode_cursor(shown[-1].place) if has_more else None
         return Page(items=tuple(map(DisputeView.of, shown)), next=following)
 
+    _add_coupons(routes, services, gate)
     return routes
+
+
+def _add_coupons(routes: APIRouter, services: Services, gate: Gate) -> None:
+    """Adds what is told of coupons."""
+    reader = Depends(gate.requires(Scope.ADMIN, Scope.MERCHANT, Scope.AUDITOR))
+
+    @routes.get("/coupons")
+    def get_coupons(store: Id, principal: Annotated[Principal, reader]) -> list[CouponTotalsView]:
+        """What became of the coupons that came with claims, by campaign and series."""
+        with reading(services.engine) as connection:
+            totals = coupon_totals(connection, _visible(connection, store, principal).id)
+        return list(map(CouponTotalsView.of, totals))
 
 
 def receipts_router(services: Services) -> APIRouter:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -10,17 +10,20 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import Connection, Row, Select, func, select, tuple_
 
+from cloud.catalogue.queries import store_by_id
 from cloud.catalogue.tables import policy
-from cloud.claims.rules import AHEAD_MAX, Claimant, Link, Speaker, Stream, Terms
+from cloud.claims.rules import AHEAD_MAX, Claimant, KioskHeard, Link, Speaker, Stream, Terms, coupons_lost, is_day_told
 from cloud.claims.tables import (
+    WAITING_RIGHT,
     claim_receipt,
     envelope,
     envelope_review,
     envelope_stream,
     face_dispute,
+    instant_right,
     refused_envelope,
 )
-from cloud.devices.queries import device_for_ingest
+from cloud.devices.queries import device_for_ingest, kiosks_of, statuses_of
 from cloud.kit.bulk import KeyedSelect
 from cloud.kit.instants import from_microseconds
 from cloud.ledger.tables import journal_entry
@@ -39,6 +42,7 @@ ListPlace = tuple[str, DeviceId, int, int]
 TermsKey = tuple[StoreId, int]
 MemberKey = tuple[TenantId, MemberId]
 
+COUPONS_AT_ONCE = 200  # of one store in one transaction: some milliseconds
 CLAIM = "claim"  # the kind of envelope that proposes an entry
 WALL_SHOWN_MAX_MS = 253_402_300_799_000  # the last second of the year 9999: no calendar of ours goes on
 
@@ -342,6 +346,49 @@ def _handed_in(row: Row[Any]) -> HandedIn:  # Any: a row of the table's own colu
     )
 
 
+def kiosks_heard(connection: Connection, store: StoreId) -> tuple[KioskHeard, ...]:
+    """How the store's kiosks that ever showed themselves last did."""
+    return tuple(
+        KioskHeard(seen_at=status.seen_at, is_settled=status.settled == status.head)
+        for status in statuses_of(connection, kiosks_of(connection, store)).values()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueCoupon:
+    """A deferred coupon that may be confirmed."""
+
+    claim: bytes
+    member: MemberId
+    label: str
+
+
+def coupons_due(
+    connection: Connection, store: StoreId, now: datetime, *, is_locked: bool = False
+) -> tuple[DueCoupon, ...]:
+    """The store's deferred coupons that nobody can have shown any more, COUPONS_AT_ONCE at most, the oldest days first.
+
+    With `is_locked` their rows stay locked until the transaction ends.
+    """
+    place = store_by_id(connection, store)
+    if place is None:
+        return ()
+    r = instant_right.c
+    waiting = select(r.claim, r.member, r.label, r.business_day).where(r.store == store, WAITING_RIGHT)
+    query = waiting.where(r.member.is_not(None)).order_by(r.business_day, r.claim).limit(COUPONS_AT_ONCE)
+    rows = connection.execute(query.with_for_update() if is_locked else query).all()
+    heard = kiosks_heard(connection, store) if rows else ()
+    told = {
+        day: is_day_told(place.calendar.bounds(date.fromisoformat(day))[1], heard, now)
+        for day in {row.business_day for row in rows}
+    }
+    return tuple(
+        DueCoupon(claim=row.claim, member=MemberId(row.member), label=row.label)
+        for row in rows
+        if told[row.business_day]
+    )
+
+
 # -- what people read --------------------------------------------------------------------------------------------
 
 
@@ -542,3 +589,38 @@ _heard_rows = select(
     _r.reason.label("review_reason"),
     _r.reviewed_at,
 ).outerjoin(envelope_review, (_r.device == _e.device) & (_r.epoch == _e.epoch) & (_r.seq == _e.seq))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CouponTotals:
+    """What became of the coupons of a campaign's series at a store.
+
+    `given` claims had theirs shown or confirmed, `waiting` have a deferred one, `lost` coupons were given beyond one a
+    claim: by kiosks that could not hear each other.
+    """
+
+    campaign: str
+    series: str
+    given: int
+    waiting: int
+    lost: int
+
+
+def coupon_totals(connection: Connection, store: StoreId) -> tuple[CouponTotals, ...]:
+    """The totals of the store, by campaign and series."""
+    r = instant_right.c
+    query = select(r.campaign, r.series, r.shown, r.confirmed_us.is_not(None).label("confirmed"), func.count())
+    grouped = query.where(r.store == store).group_by(r.campaign, r.series, r.shown, r.confirmed_us.is_not(None))
+    totals: dict[tuple[str, str], CouponTotals] = {}
+    for campaign, series, shown, confirmed, count in connection.execute(grouped):
+        key = (campaign, series)
+        held = totals.get(key, CouponTotals(campaign=campaign, series=series, given=0, waiting=0, lost=0))
+        is_given = shown > 0 or bool(confirmed)
+        totals[key] = CouponTotals(
+            campaign=campaign,
+            series=series,
+            given=held.given + count * is_given,
+            waiting=held.waiting + count * (not is_given),
+            lost=held.lost + count * coupons_lost(shown, is_confirmed=bool(confirmed)),
+        )
+    return tuple(totals[key] for key in sorted(totals))

@@ -7,9 +7,9 @@ its neighbours?) and only then is its fact judged. What is not the device's word
 the true one from being heard.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from typing import assert_never
@@ -33,6 +33,7 @@ from shared.envelope import (
     FaceDisputed,
     Fact,
     Header,
+    InstantSaid,
     Opened,
     SecretWrapped,
     TemplateEnrolled,
@@ -53,6 +54,7 @@ from shared.ids import (
     TenantId,
     derive_claim_id,
 )
+from shared.instants import InstantOutcome
 from shared.points import Points
 from shared.policy import ALLOTMENT_AGE_MAX, POLICY_AGE_MAX, Means, Policy
 from shared.receipts import MemberReceipt
@@ -60,6 +62,7 @@ from shared.receipts import MemberReceipt
 NUMBER_MAX = 2**53  # sequence numbers, epochs and versions; what a database and JSON both hold exactly
 HEADER_BYTES_MAX = 2048  # a header is about 250 bytes
 SIGNATURE_BYTES_MAX = 64
+DIGEST_BYTES = 32
 CLOCK_SLACK_MS = CLOCK_ERROR_MAX // timedelta(milliseconds=1)
 
 GAP_ASKED_AFTER = timedelta(seconds=5)
@@ -496,7 +499,16 @@ def _has_terms(claim: ClaimMade, policy: Policy, speaker: Speaker) -> bool:
         and claim.amount > 0
         and (claim.reduced or not must_reduce)
         and (claim.means is not Means.FACE or policy.faces)
+        and (claim.instant is None or _has_coupon(claim.instant, policy))
     )
+
+
+def _has_coupon(said: InstantSaid, policy: Policy) -> bool:
+    """True when the coupon is one of the policy's series, and is said to be shown exactly when it has a code."""
+    if policy.instant is None or said.series != policy.instant.series:
+        return False
+    is_shown = said.outcome is InstantOutcome.SHOWN
+    return is_shown == (said.code is not None and len(said.code) == DIGEST_BYTES) == (said.why is None)
 
 
 def _is_outdated(header: Header, terms: Terms) -> bool:
@@ -538,6 +550,36 @@ def _is_denied(claim: ClaimMade, claimant: Claimant, wall_ms: int) -> bool:
             return False
         case _:
             assert_never(claim.means)
+
+
+# -- coupons -----------------------------------------------------------------------------------------------------
+
+CONFIRM_AFTER = timedelta(hours=1)  # of the business day's end: no kiosk's believed clock is behind by more
+CONFIRM_AT_LATEST = ALLOTMENT_AGE_MAX  # a kiosk that was silent for so long may grant nothing any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KioskHeard:
+    """When a kiosk of the store last showed itself, and whether all that it had written by then was here."""
+
+    seen_at: datetime
+    is_settled: bool
+
+
+def is_day_told(ended: datetime, kiosks: Iterable[KioskHeard], now: datetime) -> bool:
+    """True when nobody can have shown a coupon of the day that ended then without our knowing it.
+
+    A deferred coupon is confirmed no sooner: its owner may have shown it meanwhile, with its line down.
+    """
+    told_by = ended + CONFIRM_AFTER
+    if now >= ended + CONFIRM_AT_LATEST:
+        return True
+    return now >= told_by and all(kiosk.is_settled and kiosk.seen_at >= told_by for kiosk in kiosks)
+
+
+def coupons_lost(shown: int, *, is_confirmed: bool) -> int:
+    """How many coupons of one claim were given beyond the one that was due."""
+    return max(0, shown + is_confirmed - 1)
 
 
 # -- faces -------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cloud.claims.queries import DisputedFace, HandedIn, HeardEnvelope, RefusedEnvelope, Review
+from cloud.claims.queries import CouponTotals, DisputedFace, HandedIn, HeardEnvelope, RefusedEnvelope, Review
 from cloud.claims.rules import NOTE_LENGTH_MAX
 from shared.answers import Outcome, Reason, Verdict
 from shared.ids import format_member
@@ -187,4 +187,25 @@ class DisputeView(BaseModel):
             claim=None if dispute.claim is None else dispute.claim.hex(),
             said_at=dispute.said_at,
             recorded_at=dispute.recorded_at,
+        )
+
+
+class CouponTotalsView(BaseModel):
+    """What became of the coupons of a series: given once, waiting to be confirmed, and lost to given twice."""
+
+    campaign: str
+    series: str
+    given: int
+    waiting: int
+    lost: int
+
+    @classmethod
+    def of(cls, totals: CouponTotals) -> "CouponTotalsView":
+        """The totals for the wire."""
+        return cls(
+            campaign=totals.campaign,
+            series=totals.series,
+            given=totals.given,
+            waiting=totals.waiting,
+            lost=totals.lost,
         )

@@ -5,7 +5,9 @@ may take payload, salt and member out of an envelope, after which its header sti
 leaves these tables: rows come at the pace of claims, and all they name was looked up in the same transaction.
 """
 
-from sqlalchemy import CheckConstraint, Column, Index
+from typing import Final
+
+from sqlalchemy import CheckConstraint, Column, Index, text
 
 from cloud.kit.database import BYTES, INT64, TEXT, Instant, define_table
 
@@ -123,5 +125,46 @@ face_dispute = define_table(
     Column("wall_ms", INT64, nullable=True),
     Column("recorded_us", INT64, nullable=False),
     Index(None, "store"),
+    with_rowid=False,
+)
+
+# What kiosks said of the coupons that their claims brought, word for word. `code` is SHA-256 of a coupon's text.
+instant_said = define_table(
+    "instant_said",
+    Column("device", TEXT, primary_key=True),
+    Column("epoch", INT64, primary_key=True, autoincrement=False),
+    Column("seq", INT64, primary_key=True, autoincrement=False),
+    Column("claim", BYTES, nullable=False),
+    Column("outcome", TEXT, nullable=False),
+    Column("why", TEXT, nullable=True),
+    Column("code", BYTES, nullable=True),
+    Column("recorded_us", INT64, nullable=False),
+    Index(None, "claim"),
+    with_rowid=False,
+)
+
+# Deferred, and neither confirmed nor shown since; in these words, so that the index of those few is found.
+WAITING_RIGHT: Final = text("shown = 0 AND confirmed_us IS NULL")
+
+# The right to one coupon, by claim: how often it was shown and deferred, and when a deferred one was confirmed. What
+# was given beyond once is lost to the campaign.
+instant_right = define_table(
+    "instant_right",
+    Column("claim", BYTES, primary_key=True),
+    Column("tenant", TEXT, nullable=False),
+    Column("store", TEXT, nullable=False),
+    Column("campaign", TEXT, nullable=False),
+    Column("series", TEXT, nullable=False),
+    Column("label", TEXT, nullable=False),
+    Column("business_day", TEXT, nullable=False),
+    Column("member", BYTES, nullable=True),
+    Column("shown", INT64, nullable=False),
+    Column("deferred", INT64, nullable=False),
+    Column("confirmed_us", INT64, nullable=True),
+    CheckConstraint("shown >= 0 AND deferred >= 0 AND shown + deferred > 0", "counts"),
+    Index(None, "store"),
+    Index(
+        "ix_instant_right_waiting", "store", "business_day", sqlite_where=WAITING_RIGHT, postgresql_where=WAITING_RIGHT
+    ),
     with_rowid=False,
 )

@@ -42,7 +42,7 @@ UPWARD: Final[Mapping[Up, Channel]] = {
 DOWNWARD: Final[Mapping[Down, Channel]] = {
     Down.RECEIPT: Channel(payload=Receipt, title="What became of envelopes, sent after the commit"),
     Down.FEED: Channel(
-        payload=Page, title="A page of a feed: keys, policy, deny list, revocations, roster, group or templates"
+        payload=Page, title="A page of a feed: keys, policy, deny list, revocations, roster, group, templates or store"
     ),
     Down.EPOCH: Channel(payload=EpochIssued, title="The epoch of the device's database"),
     Down.ALLOTMENT: Channel(payload=AllotmentIssued, title="How much of a campaign the device may grant"),

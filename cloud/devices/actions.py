@@ -1,7 +1,7 @@
 """Claiming, confirming, renewing and revoking devices, their epochs, and what a device that shows up is told.
 
 Every function works inside the caller's writing transaction and locks the device's row before it decides. Order of
-locks: the device's row, the tenant's, the head of its store's templates, the group of its store.
+locks: the device's row, the tenant's, its store's network, the head of its store's templates, the group of its store.
 """
 
 import hmac
@@ -26,6 +26,8 @@ from cloud.devices.queries import (
     device_by_id,
     group_of,
     kiosks_of,
+    kiosks_seen,
+    network_of,
     newest_certificate,
     read_device,
     revocation_page,
@@ -43,9 +45,12 @@ from cloud.devices.rules import (
     Device,
     DeviceRefusal,
     Request,
+    StoreNetwork,
     WrapFate,
     Wrapping,
+    advance_network,
     digest_of,
+    lan_of,
     new_device_id,
     read_request,
     wrap_fate,
@@ -59,8 +64,9 @@ from cloud.devices.tables import (
     device_status,
     face_group,
     face_wrap,
+    store_network,
 )
-from cloud.kit.bulk import BulkInsert
+from cloud.kit.bulk import BulkInsert, InsertNew
 from cloud.kit.events import NewEvent, append
 from cloud.kit.instants import to_microseconds
 from cloud.kit.keyring import Keyring, issue_client_certificate
@@ -81,6 +87,7 @@ from shared.answers import (
     PolicyPage,
     RevocationPage,
     RosterPage,
+    StorePage,
     TemplatePage,
     TimeTold,
 )
@@ -114,6 +121,7 @@ _change_group = text(
     " ON CONFLICT (store) DO UPDATE SET version = face_group.version + 1"
 )
 _g, _f = face_group.c, face_wrap.c
+_new_networks = InsertNew(store_network, list(store_network.c))
 _save_wrap = BulkInsert(face_wrap, list(_f), update=list(_f)[3:])
 
 
@@ -277,6 +285,7 @@ def revoke_device(connection: Connection, id: DeviceId, now: datetime) -> Device
         select(func.coalesce(func.max(c.version), 0)).where(c.tenant == known.tenant)
     ).scalar_one()
     connection.execute(device_revocation.insert().values(tenant=known.tenant, version=head + 1, device=id, since=now))
+    refresh_network(connection, known.store, now)
     connection.execute(delete(face_wrap).where(_f.store == known.store, _f.device == id))
     _regroup(connection, known.store)
     append(connection, [NewEvent(topic=REVOKED, tenant=known.tenant, body=id.encode())], recorded_at=now)
@@ -339,6 +348,8 @@ def record_state(connection: Connection, id: DeviceId, state: DeviceState, now: 
         "head": state.head,
         "settled": state.settled,
         "software": state.software[:80],
+        "lan": lan_of(state.lan),
+        "network_version": state.feeds.store,
     }
     c = device_status.c
     held = connection.execute(select(c.session, c.epoch).where(c.device == id)).one_or_none()
@@ -353,6 +364,9 @@ def answer_state(
 ) -> tuple[Answer, ...]:
     """What `catch_up` has for the device that showed itself just now; how it did is kept."""
     record_state(connection, id, state, now)
+    known = device_by_id(connection, id)
+    if known is not None and known.confirmed_at is not None and known.revoked_at is None:
+        refresh_network(connection, known.store, now)
     return catch_up(connection, keyring, id, state, now)
 
 
@@ -395,6 +409,7 @@ def _pages_for(
         *_roster_pages(connection, known.store, held.roster, now),
         *_group_pages(connection, known, held.group, now),
         *_template_pages(connection, known, held.templates, now),
+        *_store_pages(connection, known.store, held.store, now),
     )
 
 
@@ -501,6 +516,43 @@ def _template_pages(connection: Connection, known: Device, held: int, now: datet
     )
 
 
+def _store_pages(connection: Connection, store: StoreId, held: int, now: datetime) -> tuple[StorePage, ...]:
+    """The store's own network as it is, when the reader knows an older one."""
+    version, network = network_of(connection, store)
+    if version <= held:
+        return ()
+    page = StorePage(
+        base=held,
+        version=version,
+        more=False,
+        issued_ms=milliseconds(now),
+        kiosks=network.kiosks,
+        owners=network.owners,
+        following=network.following,
+        following_from=network.following_from,
+        hub=network.hub,
+    )
+    return (page,)
+
+
+def refresh_network(connection: Connection, store: StoreId, now: datetime) -> None:
+    """The store's feed tells of its kiosks, its owners and its hub as they are now; a new version when that is news.
+
+    Locks the store's network.
+    """
+    n = store_network.c
+    _new_networks.run(connection, [(store, 0, msgspec.msgpack.encode(StoreNetwork()))])
+    connection.execute(select(n.version).where(n.store == store).with_for_update())
+    place = store_by_id(connection, store)
+    assert place is not None, "a kiosk belongs to a store"
+    version, held = network_of(connection, store)
+    day = place.calendar.business_day(now)
+    moved = advance_network(held, version + 1, kiosks_seen(connection, store), day, now)
+    if moved != held or version == 0:
+        body = msgspec.msgpack.encode(moved)
+        connection.execute(store_network.update().where(n.store == store).values(version=version + 1, body=body))
+
+
 def _cuts_after(read: Callable[[int], FeedCut[Entry]], held: int) -> list[FeedCut[Entry]]:
     """The next pieces of a feed for a reader that holds a version; none when it is ahead of us (a restored cloud)."""
     cuts: list[FeedCut[Entry]] = []
@@ -528,6 +580,7 @@ def leap_feeds(connection: Connection, now: datetime) -> None:
     for place in stores:
         _leap(connection, roster_head, roster_head.c.store, place)
         _leap(connection, face_group, _g.store, place)
+        _leap_network(connection, place)
     connection.execute(face_group.update().values(key=None, device=None, made_at=None))
     connection.execute(delete(face_wrap))
     restart_faces(connection, map(StoreId, stores), ahead=FEED_LEAP, now=now)
@@ -541,6 +594,19 @@ def _leap(connection: Connection, head: Table, key: Column[str], owner: str) -> 
     moved = connection.execute(head.update().where(key == owner).values(version=head.c.version + FEED_LEAP))
     if moved.rowcount == 0:
         connection.execute(head.insert().values({key: owner, head.c.version: FEED_LEAP}))
+
+
+def _leap_network(connection: Connection, place: str) -> None:
+    """What was told of owners in the lost time is not known, and kiosks go by it until they hear of this.
+
+    So there are no owners until every kiosk has said that it holds the new version.
+    """
+    n = store_network.c
+    version, held = network_of(connection, StoreId(place))
+    ahead = version + FEED_LEAP
+    again = msgspec.structs.replace(held, owners=(), following=None, following_from=None, announced=ahead)
+    body = msgspec.msgpack.encode(again)
+    connection.execute(store_network.update().where(n.store == place).values(version=ahead, body=body))
 
 
 # -- groups of kiosks --------------------------------------------------------------------------------------------

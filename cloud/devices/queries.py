@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Row, func, select
 
-from cloud.devices.rules import Device, Wrapping
+from cloud.devices.rules import Device, KioskSeen, StoreNetwork, Wrapping
 from cloud.devices.tables import (
     device,
     device_certificate,
@@ -16,11 +17,12 @@ from cloud.devices.tables import (
     device_status,
     face_group,
     face_wrap,
+    store_network,
 )
 from cloud.kit.bulk import KeyedSelect
 from cloud.members.queries import count_templates, face_proofs_at, template_readers
 from cloud.members.rules import FeedCut, Origin, RecordedProof, cut_feed
-from shared.answers import RevokedDevice
+from shared.answers import RevokedDevice, StoreKiosk
 from shared.business_day import milliseconds
 from shared.ids import DeviceId, StoreId, TenantId
 
@@ -219,6 +221,31 @@ def kiosks_of(connection: Connection, store: StoreId) -> tuple[DeviceId, ...]:
     c = device.c
     good = (c.store == store) & c.confirmed_at.is_not(None) & c.revoked_at.is_(None)
     return tuple(DeviceId(id) for id in connection.execute(select(c.id).where(good).order_by(c.id)).scalars())
+
+
+def kiosks_seen(connection: Connection, store: StoreId) -> tuple[KioskSeen, ...]:
+    """The kiosks of the store that were confirmed and not revoked, as each last showed itself."""
+    c, s = device.c, device_status.c
+    good = (c.store == store) & c.confirmed_at.is_not(None) & c.revoked_at.is_(None)
+    query = select(c.id, c.signing_public, s.lan, s.is_online, s.seen_at, s.network_version)
+    rows = connection.execute(query.outerjoin(device_status, s.device == c.id).where(good).order_by(c.id))
+    return tuple(
+        KioskSeen(
+            kiosk=StoreKiosk(device=row.id, public=row.signing_public, lan=row.lan),
+            is_online=bool(row.is_online),
+            seen_at=row.seen_at,
+            version=row.network_version or 0,
+        )
+        for row in rows
+    )
+
+
+def network_of(connection: Connection, store: StoreId) -> tuple[int, StoreNetwork]:
+    """The newest version of the store's feed and what it tells; 0 and nothing before the first."""
+    row = connection.execute(select(store_network).where(store_network.c.store == store)).one_or_none()
+    if row is None:
+        return 0, StoreNetwork()
+    return row.version, msgspec.msgpack.decode(row.body, type=StoreNetwork)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,19 +6,22 @@ import base64
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cloud.members.rules import Origin
+from shared.answers import HubLease, StoreKiosk
 from shared.biometrics import KIOSKS_MAX
+from shared.business_day import instant_of, milliseconds
 from shared.ids import DeviceId, StoreId, TenantId
-from shared.policy import LEASE_AGE_MAX
+from shared.policy import LEASE_AGE_MAX, POLICY_AGE_MAX
 
 CODE_LIFE: Final = timedelta(hours=1)
 CONFIRM_WITHIN: Final = timedelta(days=1)  # a claim that nobody confirmed in a day was not awaited by anybody
@@ -187,3 +190,112 @@ def wrap_fate(wrapping: Wrapping, key: bytes | None, held: Wrapping | None) -> W
     if key is None or wrapping.previous == key:
         return WrapFate.TURN
     return WrapFate.IGNORE if wrapping.previous is None else WrapFate.WAIT
+
+
+# -- a store's own network ---------------------------------------------------------------------------------------
+
+HUB_LEASE: Final = timedelta(hours=24)  # a day without the cloud, and the store still knows whom to ask
+RENEW_LEASE_BEFORE: Final = HUB_LEASE / 2
+SILENT_AFTER: Final = timedelta(minutes=30)  # kiosks show themselves every ten
+FORGOTTEN_AFTER: Final = POLICY_AGE_MAX + timedelta(days=1)  # its terms are over age: it grants nothing
+LAN_LENGTH_MAX: Final = 80
+
+
+class StoreNetwork(msgspec.Struct, frozen=True, kw_only=True):
+    """The kiosks of a store on their own network, as its feed tells of them.
+
+    Owners are drawn from `owners`, from the business day `following_from` on from `following`. `announced` is the
+    feed's version that first told of `following`, or that there are no owners after there were some.
+    """
+
+    kiosks: tuple[StoreKiosk, ...] = ()
+    owners: tuple[str, ...] = ()
+    following: tuple[str, ...] | None = None
+    following_from: str | None = None
+    announced: int = 0
+    hub: HubLease | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KioskSeen:
+    """A kiosk of the store that is confirmed and not revoked. `seen_at` is None before it first showed itself.
+
+    `version` of the store's feed is what it said it holds.
+    """
+
+    kiosk: StoreKiosk
+    is_online: bool
+    seen_at: datetime | None
+    version: int
+
+
+def lan_of(text: str | None) -> str | None:
+    """The `address:port` that a kiosk says it is reached at in its store, or None when it is none."""
+    if text is None or len(text) > LAN_LENGTH_MAX:
+        return None
+    address, _, port = text.rpartition(":")
+    return text if address and port.isascii() and port.isdigit() and 0 < int(port) < 65536 else None
+
+
+def advance_network(
+    held: StoreNetwork, version: int, kiosks: tuple[KioskSeen, ...], day: date, now: datetime
+) -> StoreNetwork:
+    """The network as the feed's `version` tells of it, after the one `held`; `day` is the store's business day.
+
+    Not more than KIOSKS_MAX kiosks take part, the first by id.
+    """
+    taking_part = tuple(sorted(kiosks, key=lambda seen: seen.kiosk.device)[:KIOSKS_MAX])
+    moved = _advance_owners(held, version, taking_part, day, now)
+    return msgspec.structs.replace(
+        moved,
+        kiosks=tuple(seen.kiosk for seen in taking_part),
+        hub=_advance_lease(held.hub, taking_part, now),
+    )
+
+
+def _advance_owners(
+    held: StoreNetwork, version: int, kiosks: tuple[KioskSeen, ...], day: date, now: datetime
+) -> StoreNetwork:
+    """The rosters from which owners are drawn, changed so that no two kiosks draw two owners for one day.
+
+    Who knows of a following roster without its day lets both rosters agree; so its day is named only once every kiosk
+    that may still grant knows of it, and is a day that nobody has begun. Once it is over nobody goes by the old one.
+    """
+    wanted = tuple(seen.kiosk.device for seen in kiosks if seen.seen_at is not None)
+    if held.following is not None and held.following_from is not None:
+        if day.isoformat() <= held.following_from:
+            return held
+        held = msgspec.structs.replace(held, owners=held.following, following=None, following_from=None)
+    if not held.owners:
+        is_told = all(_knows(seen, held.announced, now) for seen in kiosks)
+        return msgspec.structs.replace(held, owners=wanted) if is_told else held
+    if wanted == held.owners:
+        return msgspec.structs.replace(held, following=None)
+    if held.following != wanted:
+        return msgspec.structs.replace(held, following=wanted, announced=version)
+    knowing = {seen.kiosk.device: seen for seen in kiosks}
+    if all(_knows(knowing.get(DeviceId(device)), held.announced, now) for device in held.owners):
+        return msgspec.structs.replace(held, following_from=(day + timedelta(days=1)).isoformat())
+    return held
+
+
+def _knows(seen: KioskSeen | None, version: int, now: datetime) -> bool:
+    """True when the kiosk holds that version of the feed, was revoked, or has been silent for too long to grant."""
+    if seen is None or seen.version >= version:
+        return True
+    return seen.seen_at is not None and now - seen.seen_at > FORGOTTEN_AFTER
+
+
+def _advance_lease(held: HubLease | None, kiosks: tuple[KioskSeen, ...], now: datetime) -> HubLease | None:
+    """The lease: renewed for a holder that is there, another's when it is not, as it was when nobody is."""
+    able = [seen.kiosk.device for seen in kiosks if seen.kiosk.lan is not None and _is_there(seen, now)]
+    if held is not None and held.device in able:
+        is_fresh = instant_of(held.ends_ms) - now > RENEW_LEASE_BEFORE
+        return held if is_fresh else HubLease(device=held.device, ends_ms=milliseconds(now + HUB_LEASE))
+    if able:
+        return HubLease(device=able[0], ends_ms=milliseconds(now + HUB_LEASE))
+    return held if held is not None and held.device in {seen.kiosk.device for seen in kiosks} else None
+
+
+def _is_there(seen: KioskSeen, now: datetime) -> bool:
+    return seen.is_online and seen.seen_at is not None and now - seen.seen_at <= SILENT_AFTER

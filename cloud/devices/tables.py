@@ -73,6 +73,8 @@ device_status = define_table(
     Column("head", INT64, nullable=False),
     Column("settled", INT64, nullable=False),
     Column("software", TEXT, nullable=False),
+    Column("lan", TEXT, nullable=True),
+    Column("network_version", INT64, nullable=True),
     ForeignKeyConstraint(["device"], ["device.id"]),
     with_rowid=False,
 )
@@ -114,6 +116,16 @@ face_wrap = define_table(
     Column("epoch", INT64, nullable=False),
     Column("seq", INT64, nullable=False),
     Column("said_at", Instant, nullable=False),
+    ForeignKeyConstraint(["store"], ["store.id"]),
+    with_rowid=False,
+)
+
+# The kiosks of a store on their own network: `body` is a `StoreNetwork`, `version` that of the feed.
+store_network = define_table(
+    "store_network",
+    Column("store", TEXT, primary_key=True),
+    Column("version", INT64, nullable=False),
+    Column("body", BYTES, nullable=False),
     ForeignKeyConstraint(["store"], ["store.id"]),
     with_rowid=False,
 )

@@ -26,12 +26,20 @@ _dialect = PGDialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves thi
 class BulkInsert:
     """Inserts rows given as tuples in the order of `columns`; on a known primary key sets the `update` columns.
 
-    Without `update` a known key is an error, as it is for a single insert.
+    Columns in `add` are counters: what is given is added to what is there; a key may then come once a call only.
+    Without either a known key is an error, as it is for a single insert.
     """
 
-    def __init__(self, table: Table, columns: Sequence[AnyColumn], update: Sequence[AnyColumn] = ()) -> None:
+    def __init__(
+        self,
+        table: Table,
+        columns: Sequence[AnyColumn],
+        update: Sequence[AnyColumn] = (),
+        add: Sequence[AnyColumn] = (),
+    ) -> None:
         into = f"INSERT INTO {table.name} ({_names(columns)})"
-        conflict = f" ON CONFLICT ({_names(table.primary_key)}) DO UPDATE SET {_replacements(update)}" if update else ""
+        changes = ", ".join(filter(None, (_replacements(update), _additions(table, add))))
+        conflict = f" ON CONFLICT ({_names(table.primary_key)}) DO UPDATE SET {changes}" if changes else ""
         self._postgresql = f"{into} SELECT * FROM unnest({_arrays(columns)}){conflict}"  # noqa: S608
         self._sqlite = f"{into} VALUES ({_marks(columns)}){conflict}"
 
@@ -124,6 +132,10 @@ def _arrays(columns: Sequence[AnyColumn]) -> str:
 
 def _replacements(columns: Sequence[AnyColumn]) -> str:
     return ", ".join(f"{column.name} = excluded.{column.name}" for column in columns)
+
+
+def _additions(table: Table, columns: Sequence[AnyColumn]) -> str:
+    return ", ".join(f"{column.name} = {table.name}.{column.name} + excluded.{column.name}" for column in columns)
 
 
 def _transposed(rows: Sequence[Values]) -> tuple[list[Value], ...]:

@@ -82,7 +82,9 @@ _number_sightings = text(
 )
 _e = roster_entry.c
 _save_sightings = BulkInsert(
-    roster_entry, [_e.member, _e.store, _e.seen_at, _e.version, _e.removed], update=[_e.seen_at, _e.version, _e.removed]
+    roster_entry,
+    [_e.member, _e.store, _e.seen_at, _e.version, _e.removed, _e.coupon],
+    update=[_e.seen_at, _e.version, _e.removed, _e.coupon],
 )
 _p = member_phone.c
 _save_phone = BulkInsert(
@@ -344,7 +346,20 @@ def mark_seen(connection: Connection, store: StoreId, members: Sequence[MemberId
         return
     last = connection.execute(_number_sightings, {"store": store, "count": len(ids)}).scalar_one()
     seen_us, first = to_microseconds(now), last - len(ids) + 1
-    _save_sightings.run(connection, [(id, store, seen_us, first + place, 0) for place, id in enumerate(ids)])
+    _save_sightings.run(connection, [(id, store, seen_us, first + place, 0, None) for place, id in enumerate(ids)])
+
+
+def hold_roster(connection: Connection, store: StoreId) -> None:
+    """Nobody else changes the store's roster until the transaction ends."""
+    connection.execute(select(roster_head.c.store).where(roster_head.c.store == store).with_for_update())
+
+
+def note_coupons(connection: Connection, store: StoreId, confirmed: Mapping[MemberId, str]) -> None:
+    """Kiosks of the store learn that these members' deferred coupons are confirmed, by label; until they come again."""
+    for id in sorted(confirmed):
+        entry = update(roster_entry).where(_e.member == id, _e.store == store, _e.removed == 0)
+        version = connection.execute(_number_sightings, {"store": store, "count": 1}).scalar_one()
+        connection.execute(entry.values(coupon=confirmed[id], version=version))
 
 
 def sweep_rosters(
@@ -390,7 +405,7 @@ def _remove(connection: Connection, store: StoreId, absent: Sequence[tuple[Membe
         return
     last = connection.execute(_number_sightings, {"store": store, "count": len(absent)}).scalar_one()
     first = last - len(absent) + 1
-    rows = [(id, store, seen_us, first + place, 1) for place, (id, seen_us) in enumerate(absent)]
+    rows = [(id, store, seen_us, first + place, 1, None) for place, (id, seen_us) in enumerate(absent)]
     _save_sightings.run(connection, rows)
 
 

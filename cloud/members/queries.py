@@ -375,7 +375,9 @@ def _deny_entry(row: Row[Any]) -> DenyEntry:  # Any: a row of _denials
 def _sightings(store: StoreId, start: int) -> Select[Any]:  # Any: a row of several columns
     c = roster_entry.c
     query = (
-        select(c.member, c.seen_at, c.version, c.removed).where(c.store == store, c.version > start).order_by(c.version)
+        select(c.member, c.seen_at, c.version, c.removed, c.coupon)
+        .where(c.store == store, c.version > start)
+        .order_by(c.version)
     )
     return query if start else query.where(c.removed == 0)
 
@@ -409,6 +411,7 @@ def _roster_entries(
                 balance=0 if balance is None else balance.amount,
                 balance_ms=milliseconds(now),
                 face_text=None if known.id in barred else known.face_text,
+                coupon=row.coupon,
             )
         )
     return entries

@@ -96,6 +96,7 @@ member_consent = define_table(
     with_rowid=False,
 )
 
+# `coupon` says which deferred coupon was confirmed since the member was last seen.
 # No foreign key to `member`: rows come at the pace of claims, and a reader looks the member up anyway.
 roster_entry = define_table(
     "roster_entry",
@@ -104,6 +105,7 @@ roster_entry = define_table(
     Column("seen_at", Instant, nullable=False),
     Column("version", INT64, nullable=False),
     Column("removed", INT64, nullable=False),
+    Column("coupon", TEXT, nullable=True),
     UniqueConstraint("store", "version"),
     with_rowid=False,
 )

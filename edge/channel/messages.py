@@ -7,6 +7,7 @@ receives the messages of its role. Bytes on the socket are a 4-byte big-endian l
 import msgspec
 
 from edge.core.certificate import RenewalState
+from edge.core.lan import LanAnswer, LanQuestion
 from edge.core.match import Comparison
 from edge.core.screen import EnrolRefusal, Offer, Screen, Side, StandHint, Status
 from shared.biometrics import Forgetting, SealedTemplate, Wrap
@@ -456,6 +457,59 @@ class PartnerTold(msgspec.Struct, frozen=True, kw_only=True):
     group: str
 
 
+class LanPeer(msgspec.Struct, frozen=True, kw_only=True):
+    """Another kiosk of the store, and where it is reached; None when it only asks."""
+
+    device: str
+    address: str | None
+
+
+class PeersTold(msgspec.Struct, frozen=True, kw_only=True, tag="peers"):
+    """The kiosks of the store that may speak with this one, sent to every new `link` and whenever they change."""
+
+    peers: tuple[LanPeer, ...]
+
+
+class PeersAsked(msgspec.Struct, frozen=True, kw_only=True, tag="peers?"):
+    """Ask these kiosks one after the other, and stop at the first that gives a coupon to another or says nothing.
+
+    Answered by PeersHeard under the same number.
+    """
+
+    number: int
+    peers: tuple[str, ...]
+    question: LanQuestion
+
+
+class PeerAnswered(msgspec.Struct, frozen=True, kw_only=True, tag="peer!"):
+    """The answer to the question that came under this number; None when there is none to give."""
+
+    number: int
+    answer: LanAnswer | None
+
+
+class PeerAsked(msgspec.Struct, frozen=True, kw_only=True, tag="peer?"):
+    """A kiosk of the store, which proved to be it, asks. To be answered by PeerAnswered."""
+
+    number: int
+    device: str
+    question: LanQuestion
+
+
+class PeerWord(msgspec.Struct, frozen=True, kw_only=True):
+    """What one kiosk answered."""
+
+    device: str
+    answer: LanAnswer
+
+
+class PeersHeard(msgspec.Struct, frozen=True, kw_only=True, tag="peers!"):
+    """What the kiosks answered that were asked under this number, as far as it came."""
+
+    number: int
+    words: tuple[PeerWord, ...]
+
+
 class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     """How the agent is; what `doorstep-edge status --json` prints.
 
@@ -466,6 +520,7 @@ class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     since.
     `certificate_ends` is the end of the certificate (ISO 8601, UTC) and `renewal` how its renewal stands, None while
     `link` has not said; `renewal_reason` why the last attempt failed.
+    `hub` leads the store's kiosks, None when none does; `coupons_today` were shown here.
     """
 
     device: str
@@ -500,6 +555,8 @@ class StatusTold(msgspec.Struct, frozen=True, kw_only=True, tag="status!"):
     certificate_ends: str | None = None
     renewal: RenewalState | None = None
     renewal_reason: str | None = None
+    hub: str | None = None
+    coupons_today: int = 0
 
 
 ToAgent = (
@@ -522,6 +579,8 @@ ToAgent = (
     | Heard
     | CertificateTold
     | RenewalProofAsked
+    | PeerAsked
+    | PeersHeard
     | WebHello
     | Touched
     | StatusAsked
@@ -549,12 +608,14 @@ ToVision = (
     | GroupDistrusted
     | ShareWanted
 )
+ToLink = PeersTold | PeersAsked | PeerAnswered
 FromAgent = (
     LinkWelcome
     | ClockTold
     | RenewalProved
     | Publish
     | HeardDone
+    | ToLink
     | ScreenShown
     | StatusTold
     | AdmissionTold

@@ -1,6 +1,7 @@
 """Whether a page of a feed may be applied to what this device holds."""
 
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from typing import assert_never
 
@@ -13,8 +14,11 @@ from shared.answers import (
     PolicyPage,
     RevocationPage,
     RosterPage,
+    StorePage,
     TemplatePage,
 )
+from shared.biometrics import KIOSKS_MAX
+from shared.ids import parse_device
 from shared.policy import policy_fault
 from shared.signing import PUBLIC_KEY_BYTES
 
@@ -50,11 +54,27 @@ def judge_page(page: Page, held: HeldFeed) -> PageVerdict:
             return PageVerdict.APPLY if usable else PageVerdict.IGNORE
         case GroupPage():
             return PageVerdict.APPLY
+        case StorePage():
+            return PageVerdict.APPLY if store_fault(page) is None else PageVerdict.IGNORE
         case DenyPage() | RevocationPage() | RosterPage() | TemplatePage():
             fits = page.base == held.version or (page.reset and page.base == 0)
             return PageVerdict.APPLY if fits else PageVerdict.ASK
         case _:
             assert_never(page)
+
+
+def store_fault(page: StorePage) -> str | None:
+    """What makes the page unusable, or None."""
+    if len(page.kiosks) > KIOSKS_MAX or any(len(kiosk.public) != PUBLIC_KEY_BYTES for kiosk in page.kiosks):
+        return "kiosks"
+    lists = (page.owners, page.following or ())
+    if not all(len(owners) <= KIOSKS_MAX and all(map(parse_device, owners)) for owners in lists):
+        return "owners"
+    try:
+        date.fromisoformat(page.following_from or "1970-01-01")
+    except ValueError:
+        return "following_from"
+    return None
 
 
 def _are_keys(page: KeyPage) -> bool:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from shared.instants import InstantOutcome
+
 
 class ScreenName(StrEnum):
     """Every state of the screen.
@@ -105,7 +107,10 @@ class Screen:
     COLLECTED, lets a test compare what was shown with what is stored. `offers` are what may be tapped, empty without a
     touch screen. `choices` masked nicknames (CHOOSE), picked by place. `side` where to turn (TURN). `hint`, `taken` of
     `wanted` frames (ENROL). `refusal` why not (NOT_ENROLLED). `text_version` of the words to agree to (CONSENT). `code`
-    the text of a QR code to show (JOIN_GROUP, INTRODUCE; on GREETING the member's receipt, while there is no line).
+    the text of a QR code to show (JOIN_GROUP, INTRODUCE; on GREETING the member's receipt, while there is no line; with
+    a coupon, on GREETING and COLLECTED, the coupon's, which comes first). `coupon` says what became of the coupon that
+    came with the claim, `label` what it is good for in the merchant's words; None when there is none. `confirmed` is
+    the label of an earlier coupon that was deferred and is confirmed now.
     """
 
     name: ScreenName
@@ -126,6 +131,9 @@ class Screen:
     refusal: EnrolRefusal | None = None
     text_version: int | None = None
     code: str | None = None
+    coupon: InstantOutcome | None = None
+    label: str | None = None
+    confirmed: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

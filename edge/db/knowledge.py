@@ -19,6 +19,7 @@ from shared.answers import (
     PolicyPage,
     RevocationPage,
     RosterPage,
+    StorePage,
     TemplatePage,
     Verdict,
     name_of,
@@ -41,7 +42,8 @@ class Life:
 class KnownMember:
     """What the roster holds of a member. `balance_ms` is as of when.
 
-    `face_text` is the version of the biometric text whose consent is in force, None when there is none.
+    `face_text` is the version of the biometric text whose consent is in force, None when there is none. `coupon` is the
+    label of a deferred coupon that was confirmed since they were last here, None for none.
     """
 
     nickname: str | None
@@ -49,6 +51,7 @@ class KnownMember:
     balance: int
     balance_ms: int
     face_text: int | None
+    coupon: str | None = None
 
 
 def life(connection: sqlite3.Connection) -> Life:
@@ -161,7 +164,7 @@ def public_keys(connection: sqlite3.Connection, use: str) -> dict[int, bytes]:
 def known_member(connection: sqlite3.Connection, member: MemberId) -> KnownMember | None:
     """What the roster holds of the member."""
     row = connection.execute(
-        "SELECT nickname, language, balance, balance_ms, face_text FROM roster WHERE member = ?", (member,)
+        "SELECT nickname, language, balance, balance_ms, face_text, coupon FROM roster WHERE member = ?", (member,)
     ).fetchone()
     if row is None:
         return None
@@ -171,6 +174,7 @@ def known_member(connection: sqlite3.Connection, member: MemberId) -> KnownMembe
         balance=row["balance"],
         balance_ms=row["balance_ms"],
         face_text=row["face_text"],
+        coupon=row["coupon"],
     )
 
 
@@ -224,6 +228,10 @@ def apply_page(connection: sqlite3.Connection, page: Page) -> None:
             connection.execute(
                 "INSERT OR REPLACE INTO group_page (id, body) VALUES (1, ?)", (msgspec.msgpack.encode(page),)
             )
+        case StorePage():
+            connection.execute(
+                "INSERT OR REPLACE INTO store_page (id, body) VALUES (1, ?)", (msgspec.msgpack.encode(page),)
+            )
         case TemplatePage():
             raise AssertionError("templates are kept by `vision`, and what it holds is noted by save_templates_held")
         case _:
@@ -240,6 +248,12 @@ def group_page(connection: sqlite3.Connection) -> GroupPage | None:
     """The store's group as the cloud last told of it."""
     row = connection.execute("SELECT body FROM group_page").fetchone()
     return None if row is None else msgspec.msgpack.decode(row["body"], type=GroupPage)
+
+
+def store_page(connection: sqlite3.Connection) -> StorePage | None:
+    """The store's kiosks and its hub as the cloud last told of them."""
+    row = connection.execute("SELECT body FROM store_page").fetchone()
+    return None if row is None else msgspec.msgpack.decode(row["body"], type=StorePage)
 
 
 def save_templates_held(connection: sqlite3.Connection, version: int, issued_ms: int, *, whole: bool) -> None:
@@ -300,13 +314,22 @@ def _apply_roster(connection: sqlite3.Connection, page: RosterPage) -> None:
         "DELETE FROM roster WHERE member = ?", [(entry.member,) for entry in page.entries if entry.removed]
     )
     connection.executemany(
-        "INSERT INTO roster (member, nickname, language, balance, balance_ms, face_text) VALUES (?, ?, ?, ?, ?, ?)"
+        "INSERT INTO roster (member, nickname, language, balance, balance_ms, face_text, coupon)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (member) DO UPDATE SET nickname = excluded.nickname, language = excluded.language,"
-        " face_text = excluded.face_text,"
+        " face_text = excluded.face_text, coupon = excluded.coupon,"
         " balance = iif(excluded.balance_ms >= balance_ms, excluded.balance, balance),"
         " balance_ms = max(excluded.balance_ms, balance_ms)",
         [
-            (entry.member, entry.nickname, entry.language, entry.balance, entry.balance_ms, entry.face_text)
+            (
+                entry.member,
+                entry.nickname,
+                entry.language,
+                entry.balance,
+                entry.balance_ms,
+                entry.face_text,
+                entry.coupon,
+            )
             for entry in page.entries
             if not entry.removed
         ],

@@ -7,14 +7,15 @@ from datetime import timedelta
 from edge.core.credential import Admitted, NotAdmitted, judge_credential
 from edge.core.reward import Grant, Refusal, RefusalReason, Standing, claim_of, decide_reward
 from edge.core.screen import Screen, ScreenName
-from edge.db import claims, knowledge
+from edge.db import claims, instants, knowledge
 from edge.db.database import Connection
 from edge.flow.entrance import Entrance, Moment
+from edge.flow.instants import Said, Wanted, settle_instant
 from edge.flow.write import append_fact
 from shared.answers import FeedName
 from shared.business_day import ClockReading, instant_of, milliseconds
 from shared.envelope import ClaimMade, VisitNoted
-from shared.ids import MemberId
+from shared.ids import ClaimId, MemberId
 from shared.points import Points
 from shared.policy import Means, Policy
 from shared.receipts import MemberReceipt, write_receipt
@@ -44,16 +45,21 @@ class Admission:
     receipt: str | None = None
 
 
-def admit_codes(entrance: Entrance, texts: tuple[str, ...], moment: Moment) -> Admission:
-    """What the codes in one frame lead to. Everything that is to be kept is committed when this returns.
+def admit_shown(entrance: Entrance, shown: Shown, moment: Moment, said: Said | None = None) -> Admission:
+    """What an accepted credential leads to. Everything that is to be kept is committed when this returns.
 
+    `said` is what the store's other kiosks said of the coupon, None when they were not asked.
     Raises: StorageFull, StorageDamaged.
     """
-    credential = judge_texts(entrance, texts, moment.reading)
-    if isinstance(credential, Screen):
-        return Admission(screen=credential)
     with entrance.database.transaction() as connection:
-        return replace(serve_member(connection, entrance, credential, moment), shown=credential)
+        return replace(serve_member(connection, entrance, shown, moment, said=said), shown=shown)
+
+
+def wanted_of(policy: Policy, grant: Grant) -> Wanted | None:
+    """The coupon that comes with the grant, None under terms without one."""
+    if policy.instant is None:
+        return None
+    return Wanted(terms=policy.instant, claim=grant.claim, member=grant.member, day=grant.business_day)
 
 
 def judge_texts(entrance: Entrance, texts: tuple[str, ...], reading: ClockReading) -> Shown | Screen:
@@ -92,11 +98,18 @@ def _judge_text(entrance: Entrance, text: str, reading: ClockReading) -> Shown |
 
 
 def serve_member(
-    connection: Connection, entrance: Entrance, shown: Shown, moment: Moment, *, noted_seq: int | None = None
+    connection: Connection,
+    entrance: Entrance,
+    shown: Shown,
+    moment: Moment,
+    *,
+    noted_seq: int | None = None,
+    said: Said | None = None,
 ) -> Admission:
     """Decides for a recognised member and writes what follows, inside the caller's transaction.
 
     `noted_seq` is the envelope of the visit being dated, when this is not a member at the door but one who was.
+    `said` is what the store's other kiosks said of the coupon, None when they were not asked.
     """
     member = shown.admitted.member
     policy = knowledge.policy(connection)
@@ -109,8 +122,8 @@ def serve_member(
         decision = Refusal(reason=RefusalReason.REPEATED)
     match decision:
         case Grant():
-            seq = _save_grant(connection, entrance, shown, policy, standing.epoch, decision, moment, noted_seq)
-            screen = _personal(connection, ScreenName.GREETING, member, decision.points, claim=decision.claim.hex())
+            seq = _save_grant(connection, entrance, shown, policy, standing.epoch, decision, moment, noted_seq, said)
+            screen = _personal(connection, ScreenName.GREETING, member, decision.points, claim=decision.claim)
             receipt = _write_receipt(entrance, shown, policy, standing.epoch, decision, moment, seq)
             return Admission(screen=screen, member=member, seq=seq, receipt=receipt)
         case Refusal(reason=RefusalReason.TIME_UNKNOWN):
@@ -152,9 +165,15 @@ def _save_grant(
     grant: Grant,
     moment: Moment,
     noted_seq: int | None,
+    said: Said | None,
 ) -> int:
-    """Claim, allotment, outbox and credential step, in the caller's one transaction."""
+    """Claim, coupon, allotment, outbox and credential step, in the caller's one transaction."""
     assert moment.reading.instant is not None
+    wanted = wanted_of(policy, grant)
+    is_dated = noted_seq is not None
+    instant = (
+        None if wanted is None else settle_instant(connection, entrance, wanted, moment, is_dated=is_dated, said=said)
+    )
     fact = ClaimMade(
         claim=grant.claim,
         tenant=policy.tenant,
@@ -174,6 +193,7 @@ def _save_grant(
         zone=policy.zone,
         cutoff_hour=policy.cutoff_hour,
         noted_seq=noted_seq,
+        instant=instant,
     )
     seq = append_fact(
         connection,
@@ -266,7 +286,7 @@ def _refusal_screen(
         case RefusalReason.COLLECTED:
             assert moment.reading.instant is not None
             claim = claim_of(member, policy, policy.calendar.business_day(moment.reading.instant))
-            return _personal(connection, ScreenName.COLLECTED, member, refusal.collected, claim=claim.hex())
+            return _personal(connection, ScreenName.COLLECTED, member, refusal.collected, claim=claim)
         case RefusalReason.REPEATED:
             return Screen(name=ScreenName.INVALID)
         case RefusalReason.REVOKED | RefusalReason.NO_EPOCH | RefusalReason.POLICY_OVER_AGE:
@@ -278,23 +298,21 @@ def _refusal_screen(
 
 
 def _personal(
-    connection: Connection, name: ScreenName, member: MemberId, points: Points | None, claim: str | None = None
+    connection: Connection, name: ScreenName, member: MemberId, points: Points | None, claim: ClaimId | None = None
 ) -> Screen:
-    """A screen with what the roster knows; a member it does not know is served without a name."""
+    """A screen with what the roster and the claim tell; a member the roster does not know is served without a name."""
     known = knowledge.known_member(connection, member)
-    if known is None:
-        return Screen(
-            name=name,
-            points=None if points is None else points.amount,
-            unit=None if points is None else points.unit,
-            claim=claim,
-        )
+    instant = None if claim is None else instants.instant_of(connection, claim)
     return Screen(
         name=name,
-        nickname=known.nickname,
-        language=known.language,
+        nickname=None if known is None else known.nickname,
+        language=None if known is None else known.language,
         points=None if points is None else points.amount,
         unit=None if points is None else points.unit,
-        balance=known.balance + claims.unconfirmed_points(connection, member),
-        claim=claim,
+        balance=None if known is None else known.balance + claims.unconfirmed_points(connection, member),
+        claim=None if claim is None else claim.hex(),
+        coupon=None if instant is None else instant.outcome,
+        label=None if instant is None else instant.label,
+        code=None if instant is None else instant.code,
+        confirmed=None if known is None else known.coupon,
     )

@@ -23,6 +23,9 @@ from edge.channel.messages import (
     GroupChanged,
     GroupUnchanged,
     JoinTold,
+    PeerAnswered,
+    PeerAsked,
+    PeersHeard,
     StatusTold,
     TemplateGiven,
     TemplatesKept,
@@ -37,22 +40,26 @@ from edge.core.visit import Visit
 from edge.db import knowledge, outbox
 from edge.errors import StorageFull
 from edge.flow import keep_time, learn, recover, report
-from edge.flow.admit import Admission, admit_codes
+from edge.flow.admit import Admission, admit_shown, judge_texts
 from edge.flow.enrol import Enrolment, Tell
 from edge.flow.entrance import Entrance, Moment
 from edge.flow.faces import Faces
 from edge.flow.group import WINDOW_S, Group
 from edge.flow.held import Held, review_terms
 from edge.flow.housekeeping import Housekeeping
+from edge.flow.instants import Said
 from edge.flow.introduce import Introductions
 from edge.flow.keep_time import TimeQuestion
 from edge.flow.learn import Learned
+from edge.flow.neighbours import Neighbours, Then
 from edge.flow.share import Sharing
 from edge.flow.templates import Templates
 from shared.answers import AllotmentIssued, Answer, EpochIssued, Page, Receipt, TemplatePage, TimeTold, open_answer
 from shared.business_day import ClockTrust, milliseconds
 from shared.envelope import SALT_BYTES, Batch, TimeAsked, encode
 from shared.ids import MemberId
+from shared.instants import InstantOutcome
+from shared.policy import Means
 from shared.provisioning import prove_renewal
 from shared.topics import Down, Up
 
@@ -85,6 +92,7 @@ _SECONDS: dict[ScreenName, float] = {
 }
 
 SECONDS_TO_PHOTOGRAPH = 12.0  # to take a telephone out
+SECONDS_TO_COPY = 25.0  # to find a phone, open its camera and take a picture of a coupon
 SECONDS_TO_TAP = 8.0  # a greeting that offers something is there to be read, and to be reached for
 
 FaceWord = (
@@ -137,6 +145,7 @@ class Agent:
         self._group = Group(entrance, self, self._held, self._templates)
         self._introductions = Introductions(entrance, self, self._held)
         self._sharing = Sharing(entrance, self, self._held)
+        self._neighbours = Neighbours(entrance)
 
     @property
     def screen(self) -> Screen | None:
@@ -178,9 +187,20 @@ class Agent:
             moment = self._entrance.now()
             if self._group.take_request(judge.texts, moment) or self._introductions.take(judge.texts, moment):
                 return
-            self._serve_codes(admit_codes(self._entrance, judge.texts, moment), at_ns)
+            self._judge_codes(judge.texts, moment, at_ns)
         except StorageFull:
             self._storage_is_full()
+
+    def _judge_codes(self, texts: tuple[str, ...], moment: Moment, at_ns: int) -> None:
+        shown = judge_texts(self._entrance, texts, moment.reading)
+        if isinstance(shown, Screen):
+            self._serve_codes(Admission(screen=shown), at_ns)
+            return
+
+        def serve(said: Said | None) -> None:
+            self._serve_codes(admit_shown(self._entrance, shown, self._entrance.now(), said), at_ns)
+
+        self.ask(shown.admitted.member, shown.admitted.means, moment, serve)
 
     def _serve_codes(self, admission: Admission, at_ns: int) -> None:
         self._storage_works()
@@ -346,6 +366,7 @@ class Agent:
 
     def link_starts(self) -> bytes:
         """The will of a new link session, to leave with the broker. Raises: StorageFull."""
+        self._neighbours.link_changed()
         try:
             with self._entrance.database.transaction() as connection:
                 self._line.session = knowledge.next_session(connection)
@@ -520,6 +541,25 @@ class Agent:
         self._line.asked_time_ns = now_ns
         self._entrance.link.publish(Up.TIME, encode(TimeAsked(nonce=nonce)))
 
+    # --- the store's other kiosks ---------------------------------------------------------------------------------
+
+    def ask(self, member: MemberId, means: Means, moment: Moment, then: Then) -> None:
+        """Does what follows: now, or once the kiosks that have a say about the member's coupon have answered."""
+        self._neighbours.ask(member, means, moment, then)
+
+    def hear_peers(self, heard: PeersHeard) -> None:
+        """Kiosks of the store answered."""
+        try:
+            if self._neighbours.heard(heard):
+                self.wrote()
+                self._refresh()
+        except StorageFull:
+            self._storage_is_full()
+
+    def answer_peer(self, asked: PeerAsked) -> PeerAnswered:
+        """What a kiosk of the store that asks is told."""
+        return self._neighbours.answer(asked, self._entrance.now())
+
     # --- time passing ---------------------------------------------------------------------------------------------
 
     def tick(self) -> None:
@@ -538,6 +578,7 @@ class Agent:
             self._group.tick(moment)
             self._templates.tick(moment)
             self._sharing.tick(moment)
+            self._neighbours.tick(moment, online=self._sync.online)
             self._house.tick(moment, is_quiet=self._screen is None)
         except StorageFull:
             self._storage_is_full()
@@ -621,7 +662,7 @@ class Agent:
 
     def _handed_out(self, admission: Admission) -> Admission:
         """The admission with its receipt on the screen while there is no line: the claim may never leave this kiosk."""
-        if self._sync.online or admission.receipt is None:
+        if self._sync.online or admission.receipt is None or admission.screen.code is not None:
             return admission
         return replace(admission, screen=replace(admission.screen, code=admission.receipt))
 
@@ -670,6 +711,8 @@ class Agent:
 def _seconds_of(screen: Screen) -> float:
     """How long the screen is there unless another comes."""
     seconds = _SECONDS.get(screen.name, SECONDS_DEFAULT)
+    if screen.coupon is InstantOutcome.SHOWN:
+        return SECONDS_TO_COPY
     if screen.name is ScreenName.GREETING and screen.code is not None:
         return SECONDS_TO_PHOTOGRAPH
     return max(seconds, SECONDS_TO_TAP) if screen.offers else seconds

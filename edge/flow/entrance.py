@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from edge.channel.messages import ToVision
+from edge.channel.messages import ToLink, ToVision
 from edge.core.clock import RawTime, read_clock
 from edge.core.device_events import DeviceEvent, DeviceEventKind
 from edge.db import knowledge
@@ -37,6 +38,41 @@ class NoEyes:
         """Nobody hears it."""
 
 
+class Lan(Protocol):
+    """The line to the store's other kiosks."""
+
+    def tell(self, message: ToLink) -> None:
+        """Hands it to `link`, or drops it while there is none."""
+        ...
+
+
+class NoLan:
+    """An entrance that hears no other."""
+
+    def tell(self, message: ToLink) -> None:
+        """Nobody hears it."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """When each of the store's other kiosks last answered, as monotonic nanoseconds of this boot; not stored."""
+
+    at_ns: dict[DeviceId, int] = field(default_factory=dict)
+
+    def saw(self, device: DeviceId, now_ns: int) -> None:
+        """The kiosk answered."""
+        self.at_ns[device] = now_ns
+
+    def ago(self, device: DeviceId, now_ns: int) -> timedelta | None:
+        """Since it last answered, None when it never did."""
+        at_ns = self.at_ns.get(device)
+        return None if at_ns is None else timedelta(microseconds=(now_ns - at_ns) // 1000)
+
+    def within(self, limit: timedelta, now_ns: int) -> tuple[DeviceId, ...]:
+        """Those that answered within the limit."""
+        return tuple(device for device in self.at_ns if (ago := self.ago(device, now_ns)) is not None and ago <= limit)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cellar:
     """What a device keeps besides its database: copies, damaged files, device events; `aside_work` runs what may take
@@ -52,7 +88,8 @@ class Cellar:
 class Entrance:
     """One kiosk: who it is and what it holds. `random_bytes` makes salts and nonces, `random_unit` jitter in [0, 1).
 
-    `touch` when the screen can be tapped. `languages` are the screen's, its own first.
+    `touch` when the screen can be tapped. `languages` are the screen's, its own first. `lan_address` is where
+    the store's other kiosks reach this one, None when they do not.
     """
 
     device: DeviceId
@@ -66,6 +103,9 @@ class Entrance:
     random_unit: Callable[[], float]
     software: str
     eyes: Eyes = field(default_factory=NoEyes)
+    lan: Lan = field(default_factory=NoLan)
+    lan_address: str | None = None
+    seen: Seen = field(default_factory=Seen)
     touch: bool = False
     languages: tuple[str, ...] = ("en", "it")
     cellar: Cellar | None = None

@@ -23,9 +23,11 @@ from edge.core.screen import Offer, Screen, ScreenName, Side
 from edge.db import knowledge
 from edge.flow.entrance import Entrance, Moment
 from edge.flow.held import Held
+from edge.flow.instants import Said
 from edge.flow.recognise import choices_for, evidence_of, record_dispute, serve_face
 from edge.flow.stage import Stage
 from shared.ids import MemberId
+from shared.policy import Means
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +169,10 @@ class Faces:
         evidence = evidence_of(
             command.comparison, command.member, group=vision.group or b"", embedder=vision.embedder or b""
         )
-        admission = serve_face(self._entrance, command.member, evidence, moment)
+        self._stage.ask(command.member, Means.FACE, moment, lambda said: self._served(command, evidence, said))
+
+    def _served(self, command: ServeFace, evidence: bytes, said: Said | None) -> None:
+        admission = serve_face(self._entrance, command.member, evidence, self._entrance.now(), said)
         if admission is None:  # enrolled, and no consent in force: to us they are nobody
             self._count_stranger()
             self._stage.rest(*DIALOGS)

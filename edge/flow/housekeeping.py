@@ -13,7 +13,7 @@ from typing import Final
 
 from edge.core.bounds import ROOM_LOW_BYTES, SETTLED_AGE_MAX, SNAPSHOT_BYTES_MAX, SNAPSHOT_EVERY
 from edge.core.device_events import DeviceEventKind
-from edge.db import claims, knowledge, outbox
+from edge.db import claims, instants, knowledge, outbox
 from edge.db.snapshots import Snapshot
 from edge.errors import StorageDamaged, StorageFault
 from edge.flow.entrance import Cellar, Entrance, Moment
@@ -81,7 +81,8 @@ class Housekeeping:
         if policy is None or moment.reading.instant is None or now_ns - self._pruned_ns < PRUNE_EVERY_NS:
             return
         self._pruned_ns = now_ns
-        yesterday = (policy.calendar.business_day(moment.reading.instant) - timedelta(days=1)).isoformat()
+        day_before = policy.calendar.business_day(moment.reading.instant) - timedelta(days=1)
+        yesterday, oldest_right = day_before.isoformat(), day_before - timedelta(days=instants.RIGHT_DAYS_KEPT - 1)
         before_ms = milliseconds(moment.reading.instant - SETTLED_AGE_MAX)
         epoch = knowledge.life(database.connection).epoch
         with database.transaction() as connection:
@@ -91,6 +92,7 @@ class Housekeeping:
                 claims.prune_allotments(connection, epoch)
             claims.prune_visits(connection, moment.raw.boot)
             claims.prune_steps(connection)
+            instants.prune_instants(connection, oldest_right.isoformat())
         if self._cellar is not None:
             self._cellar.events.forget_old(milliseconds(moment.reading.instant))
 

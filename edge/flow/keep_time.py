@@ -22,7 +22,7 @@ from edge.flow.admit import Shown, serve_member
 from edge.flow.entrance import Entrance, Moment
 from edge.flow.write import append_fact
 from shared.answers import TimeTold
-from shared.business_day import ClockReading, ClockTrust, instant_of
+from shared.business_day import ClockReading, ClockTrust, instant_of, milliseconds
 from shared.envelope import ClockStepped
 
 STEP_TOLD = timedelta(seconds=2)
@@ -55,6 +55,16 @@ def hear_time(entrance: Entrance, question: TimeQuestion, told: TimeTold) -> boo
     if mark is None:
         return False
     _take(entrance, mark, heard, source="cloud")
+    return True
+
+
+def hear_hub(entrance: Entrance, question: TimeQuestion, told_ms: int) -> bool:
+    """True when the store's hub, whose signature was checked, answered quickly enough: that is the time now."""
+    heard = entrance.clock.read()
+    mark = mark_told_time(question.asked, heard, told_ms)
+    if mark is None:
+        return False
+    _take(entrance, mark, heard, source="hub")
     return True
 
 
@@ -109,10 +119,23 @@ def date_visits(entrance: Entrance) -> int:
     mark = knowledge.clock_mark(entrance.database.connection)
     if moment.reading.instant is None or mark is None or mark.boot != moment.raw.boot:
         return 0
+    return _date(entrance, mark, moment)
+
+
+def date_earlier(entrance: Entrance, mark: ClockMark) -> int:
+    """Turns visits of an earlier boot into claims, by what the hub saw of it; returns how many were looked at."""
+    moment = entrance.now()
+    if moment.reading.instant is None or mark.instant_ms > milliseconds(moment.reading.instant):
+        return 0
+    return _date(entrance, mark, moment)
+
+
+def _date(entrance: Entrance, mark: ClockMark, moment: Moment) -> int:
     with entrance.database.transaction() as connection:
-        waiting = claims.waiting_visits(connection, moment.raw.boot, VISITS_A_TURN)
+        waiting = claims.waiting_visits(connection, mark.boot, VISITS_A_TURN)
         for visit in waiting:
-            then = Moment(raw=replace(moment.raw, monotonic_ns=visit.monotonic_ns), reading=_dated(mark, visit))
+            raw = replace(moment.raw, boot=mark.boot, monotonic_ns=visit.monotonic_ns)
+            then = Moment(raw=raw, reading=_dated(mark, visit))
             shown = Shown(admitted=_admitted(visit), evidence=visit.evidence)
             admission = serve_member(connection, entrance, shown, then, noted_seq=visit.seq)
             if admission.screen.name in _NOT_YET:

@@ -10,6 +10,7 @@ from edge.db import knowledge
 from edge.db.database import Connection
 from edge.flow.admit import Admission, Shown, serve_member
 from edge.flow.entrance import Entrance, Moment
+from edge.flow.instants import Said
 from edge.flow.write import append_fact
 from shared.consent import BIOMETRIC_TEXT_VERSION
 from shared.envelope import FaceDisputed
@@ -26,9 +27,12 @@ def may_be_recognised(connection: Connection, member: MemberId) -> bool:
     return known is not None and known.face_text == BIOMETRIC_TEXT_VERSION
 
 
-def serve_face(entrance: Entrance, member: MemberId, evidence: bytes, moment: Moment) -> Admission | None:
+def serve_face(
+    entrance: Entrance, member: MemberId, evidence: bytes, moment: Moment, said: Said | None = None
+) -> Admission | None:
     """What the member gets, committed when this returns; None when no consent of theirs is in force.
 
+    `said` is what the store's other kiosks said of the coupon, None when they were not asked.
     Raises: StorageFull, StorageDamaged.
     """
     admitted = Admitted(member=member, means=Means.FACE, step=None, serial=None, repeated=False)
@@ -36,7 +40,7 @@ def serve_face(entrance: Entrance, member: MemberId, evidence: bytes, moment: Mo
     with entrance.database.transaction() as connection:
         if not may_be_recognised(connection, member):
             return None
-        return replace(serve_member(connection, entrance, shown, moment), shown=shown)
+        return replace(serve_member(connection, entrance, shown, moment, said=said), shown=shown)
 
 
 def evidence_of(comparison: Comparison, member: MemberId, *, group: bytes, embedder: bytes) -> bytes:

@@ -4,10 +4,11 @@ import msgspec
 
 from edge.channel.messages import CertificateTold, PartnerTold, RecoveryTold, StatusTold
 from edge.core.screen import Status
-from edge.db import claims, knowledge, outbox
+from edge.db import claims, instants, knowledge, outbox
 from edge.db.database import Connection
 from edge.flow.entrance import Entrance
 from edge.flow.held import Held
+from edge.flow.instants import hub_of
 from shared.business_day import instant_of, milliseconds
 from shared.envelope import DeviceState
 
@@ -32,6 +33,7 @@ def device_state(entrance: Entrance, held: Held, session: int, *, online: bool, 
         feeds=feeds,
         allotment=0 if allotment is None else allotment.serial,
         software=entrance.software,
+        lan=entrance.lan_address,
     )
 
 
@@ -65,7 +67,8 @@ def status(
     connection = entrance.database.connection
     life = knowledge.life(connection)
     policy = knowledge.policy(connection)
-    reading = entrance.now().reading
+    moment = entrance.now()
+    reading = moment.reading
     day = None if policy is None or reading.instant is None else policy.calendar.business_day(reading.instant)
     allotment = None if policy is None else claims.allotment_of(connection, policy.campaign, life.epoch)
     oldest_ms = outbox.oldest_waiting_ms(connection)
@@ -106,6 +109,8 @@ def status(
         certificate_ends=_ends(certificate),
         renewal=None if certificate is None else certificate.renewal,
         renewal_reason=None if certificate is None else certificate.reason,
+        hub=hub_of(connection, entrance, knowledge.store_page(connection), moment),
+        coupons_today=0 if day is None else instants.count_shown(connection, life.epoch, day.isoformat()),
     )
 
 

@@ -29,12 +29,15 @@ from edge.channel.messages import (
     LinkHello,
     LinkUp,
     LinkWelcome,
+    PeerAsked,
+    PeersHeard,
     Publish,
     RenewalProofAsked,
     RenewalProved,
     ScreenShown,
     StatusAsked,
     ToAgent,
+    ToLink,
     Touched,
     ToVision,
     TrustAsked,
@@ -110,7 +113,7 @@ class _Peer:
         """The process is gone."""
         self._channel = None
 
-    def _send(self, message: Publish | ClockTold | ToVision) -> None:
+    def _send(self, message: Publish | ClockTold | ToVision | ToLink) -> None:
         if self._channel is not None:
             self._channel.send(message)
 
@@ -136,6 +139,10 @@ class Line(_Peer):
     def publish(self, kind: Up, data: bytes) -> None:
         """Hands the message to the link process, or drops it when there is none."""
         self._send(Publish(kind=kind, data=data))
+
+    def tell(self, message: ToLink) -> None:
+        """Hands what is for the store's other kiosks to the link process, or drops it when there is none."""
+        self._send(message)
 
 
 def _is_news(before: ClockTold, clock: ClockTold) -> bool:
@@ -274,7 +281,16 @@ class AgentServer:
                 self._agent.vision_arrives(message)
             case ViewClear():
                 pass
-            case LinkHello() | Heard() | LinkUp() | LinkDown() | CertificateTold() | RenewalProofAsked():
+            case (
+                LinkHello()
+                | Heard()
+                | LinkUp()
+                | LinkDown()
+                | CertificateTold()
+                | RenewalProofAsked()
+                | PeerAsked()
+                | PeersHeard()
+            ):
                 self._handle_link(channel, message)
             case StatusAsked() | EnrolAsked():
                 self._answer(channel, message)
@@ -286,7 +302,7 @@ class AgentServer:
     def _handle_link(
         self,
         channel: Channel[ToAgent],
-        message: LinkHello | Heard | LinkUp | LinkDown | CertificateTold | RenewalProofAsked,
+        message: LinkHello | Heard | LinkUp | LinkDown | CertificateTold | RenewalProofAsked | PeerAsked | PeersHeard,
     ) -> None:
         match message:
             case LinkHello():
@@ -304,6 +320,10 @@ class AgentServer:
             case RenewalProofAsked():
                 proof = self._agent.prove_renewal(message.serial, message.csr)
                 channel.send(RenewalProved(number=message.number, proof=proof))
+            case PeerAsked():
+                channel.send(self._agent.answer_peer(message))
+            case PeersHeard():
+                self._agent.hear_peers(message)
             case _:
                 assert_never(message)
 

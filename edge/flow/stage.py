@@ -4,6 +4,10 @@ from typing import Protocol
 
 from edge.core.screen import Screen, ScreenName
 from edge.flow.admit import Admission
+from edge.flow.entrance import Moment
+from edge.flow.neighbours import Then
+from shared.ids import MemberId
+from shared.policy import Means
 
 
 class Stage(Protocol):
@@ -24,6 +28,10 @@ class Stage(Protocol):
 
     def admit(self, admission: Admission) -> None:
         """A member was served: what was written is sent, and the screen shown."""
+        ...
+
+    def ask(self, member: MemberId, means: Means, moment: Moment, then: Then) -> None:
+        """Does what follows: now, or once the kiosks that have a say about the member's coupon have answered."""
         ...
 
     def wrote(self) -> None:

@@ -21,6 +21,9 @@ from edge.channel.messages import (
     LinkHello,
     LinkUp,
     LinkWelcome,
+    PeerAnswered,
+    PeersAsked,
+    PeersTold,
     Publish,
     RenewalProofAsked,
     RenewalProved,
@@ -29,6 +32,7 @@ from edge.channel.stream import Channel, connect_to_agent
 from edge.errors import ChannelBroken
 from edge.link.cloud import RenewalCloud
 from edge.link.credentials import Credentials, Pair
+from edge.link.lan import LanOptions, LanStation
 from edge.link.line import Arrived, Line, WentDown, WentUp
 from edge.link.mqtt import LinkOptions
 from edge.link.renewal import Renewal
@@ -59,6 +63,7 @@ class _Work:
     options: LinkOptions
     random: Random
     renewals: Renewals | None
+    lan: LanOptions
 
 
 async def run_link(
@@ -67,13 +72,15 @@ async def run_link(
     watchdog: Watchdog,
     random: Random | None = None,
     renewals: Renewals | None = None,
+    lan: LanOptions | None = None,
 ) -> None:
     """Never returns; cancelled, it leaves the broker and the agent behind in order. `random` draws the pauses.
 
-    Without `renewals` the certificate is used until it ends, and the broker's dates are not judged.
+    Without `renewals` the certificate is used until it ends, and the broker's dates are not judged. `lan` says where
+    the store's other kiosks reach this one; without it they do not.
     """
     jitter = random or Random()  # noqa: S311 - jitter, not a secret
-    work = _Work(options=options, random=jitter, renewals=renewals)
+    work = _Work(options=options, random=jitter, renewals=renewals, lan=lan or _asking_only(options))
     watchdog.ready()
     async with asyncio.TaskGroup() as tasks:  # one that fails ends the other, and the process
         tasks.create_task(_stay_alive(watchdog))
@@ -85,6 +92,10 @@ async def _stay_alive(watchdog: Watchdog) -> None:
     while True:
         watchdog.alive()
         await asyncio.sleep(ALIVE_S)
+
+
+def _asking_only(options: LinkOptions) -> LanOptions:
+    return LanOptions(ca=options.ca, certificate=options.certificate, key=options.key)
 
 
 async def _serve(agent_socket: str, work: _Work) -> None:
@@ -173,6 +184,7 @@ class _Carrier:
             credentials=credentials,
             trusted_now=self.clock.now,
         )
+        self.station = LanStation(work.lan, device, channel.send, credentials.current)
         self.renewal: Renewal | None = None
         if renewals is not None:
             self.renewal = Renewal(
@@ -194,7 +206,7 @@ class _Carrier:
 async def _carry(channel: Channel[FromAgent], device: DeviceId, will: bytes, work: _Work) -> NoReturn:
     """Raises: ChannelBroken when the agent is gone."""
     carrier = _Carrier(channel, device, will, work)
-    errands = [carrier.line.keep_up(), _carry_up(carrier), _carry_down(carrier)]
+    errands = [carrier.line.keep_up(), carrier.station.serve(), _carry_up(carrier), _carry_down(carrier)]
     if carrier.renewal is not None:
         errands.append(carrier.renewal.keep())
     # Not a task group: in Python 3.11 a cancellation that meets a failing group is lost, and the process would stay.
@@ -223,6 +235,12 @@ async def _carry_up(carrier: _Carrier) -> NoReturn:
                 carrier.clock.take(message)
             case RenewalProved():
                 carrier.signer.proved(message)
+            case PeersTold():
+                carrier.station.know(message)
+            case PeersAsked():
+                carrier.station.ask(message)
+            case PeerAnswered():
+                carrier.station.answer(message)
             case _:
                 raise ChannelBroken("not for a link")
 

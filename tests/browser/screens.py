@@ -13,8 +13,11 @@ from playwright.sync_api import Browser, Page
 from edge.core.group import GroupRequest, encode_request
 from edge.core.introduction import GroupIntroduction, encode_introduction
 from edge.core.screen import EnrolRefusal, FaultName, Offer, Screen, ScreenName, Side, StandHint, Status
-from shared.ids import DeviceId, StoreId
+from shared.coupons import issue_coupon
+from shared.ids import ClaimId, DeviceId, StoreId
+from shared.instants import InstantOutcome
 from tests.support.chromium import chromium
+from tests.support.kiosk import key_of
 from tests.support.screen_agent import OFFLINE, ONLINE, KioskStand, kiosk_stand
 
 PORTRAIT = (1080, 1920)
@@ -26,6 +29,11 @@ INTRODUCTION = encode_introduction(
 )
 REQUEST = encode_request(GroupRequest(device=DeviceId("kiosk2"), sealing_public=bytes(range(32))))
 RECEIPT = (Path(__file__).parents[1] / "wire/golden/receipt-member.txt").read_text(encoding="ascii")
+
+COUPON = issue_coupon(
+    key_of("door1"), claim=ClaimId(bytes(range(16))), device=DeviceId("abcdefghijklmnop"), series="espresso-2026"
+)
+LABELS = {"en": "A free espresso at the bar", "it": "Un espresso gratis al bar"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +55,13 @@ def scenes(language: str, nickname: str = "Giulia") -> tuple[Scene, ...]:
     collected = Screen(
         name=ScreenName.COLLECTED, nickname=nickname, language=language, points=10, balance=1240, unit=unit
     )
+    label = LABELS.get(language, "8")
     return (
         Scene(name="idle", screen=idle),
         Scene(name="greeting", screen=greeting),
         Scene(name="greeting_receipt", screen=replace(greeting, code=RECEIPT), status=OFFLINE),
+        Scene(name="coupon", screen=replace(greeting, coupon=InstantOutcome.SHOWN, label=label, code=COUPON)),
+        Scene(name="deferred", screen=replace(greeting, coupon=InstantOutcome.DEFERRED, label=label)),
         Scene(name="collected", screen=collected),
         Scene(name="invalid", screen=Screen(name=ScreenName.INVALID)),
         Scene(name="wrong_time", screen=Screen(name=ScreenName.WRONG_TIME, phone_ahead_s=-312)),
@@ -141,5 +152,17 @@ def main(folder: Path, wanted: tuple[str, ...], size: tuple[int, int]) -> None:
 
 
 if __name__ == "__main__":
-    NAMES = ("greeting", "idle", "collected", "invalid", "noted", "offline", "consent", "choose", "enrol")
+    NAMES = (
+        "greeting",
+        "coupon",
+        "deferred",
+        "idle",
+        "collected",
+        "invalid",
+        "noted",
+        "offline",
+        "consent",
+        "choose",
+        "enrol",
+    )
     main(Path(sys.argv[1]), NAMES, PORTRAIT)

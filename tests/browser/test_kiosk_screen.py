@@ -15,7 +15,7 @@ from edge.core.screen import Offer, Screen, ScreenName, StandHint
 from edge.kiosk.texts import PageTexts, load_texts
 from edge.vision.codes import Effort
 from edge.vision.qr import read_codes
-from tests.browser.screens import LANDSCAPE, PORTRAIT, REQUEST, SMALL, Scene, open_page, scenes, show
+from tests.browser.screens import COUPON, LANDSCAPE, PORTRAIT, REQUEST, SMALL, Scene, open_page, scenes, show
 from tests.support.screen_agent import IDLE, LOOKING, OFFLINE, ONLINE, KioskStand, kiosk_stand
 
 GREETING = Screen(name=ScreenName.GREETING, nickname="Giulia", language="en", points=10, balance=1240)
@@ -50,6 +50,22 @@ READ: Mapping[tuple[str, str], str] = {
         "Offline – punti al sicuro, in arrivo / 3 in attesa / +10 / punti / Ciao, Giulia!"
         " / I punti di oggi sono tuoi. / Siamo senza linea. Fotografa questo codice: è la prova dei tuoi punti."
         " / Il tuo saldo 1.240 punti"
+    ),
+    ("coupon", "en"): (
+        "Hello, Giulia! / 10 points are yours. / And for you today: A free espresso at the bar"
+        " / Take a picture of the code and show it at the till. / Your balance 1,240 points"
+    ),
+    ("coupon", "it"): (
+        "Ciao, Giulia! / 10 punti sono tuoi. / E oggi per te: Un espresso gratis al bar"
+        " / Fotografa il codice e mostralo in cassa. / Il tuo saldo 1.240 punti"
+    ),
+    ("deferred", "en"): (
+        "+10 / points / Hello, Giulia! / Today’s points are yours."
+        " / A free espresso at the bar: registered, and to be confirmed. / Your balance 1,240 points"
+    ),
+    ("deferred", "it"): (
+        "+10 / punti / Ciao, Giulia! / I punti di oggi sono tuoi."
+        " / Un espresso gratis al bar: registrato, in attesa di conferma. / Il tuo saldo 1.240 punti"
     ),
     ("collected", "en"): (
         "Hello, Giulia! / Already collected today / 10 points came in earlier today. / Come back tomorrow for more."
@@ -280,7 +296,7 @@ def test_every_screen_says_its_words(browser: Browser, request: pytest.FixtureRe
             assert page.get_attribute("html", "lang") == language
             assert page.inner_text("#store") == "Bottega Aurora"
             assert page.title() == load_texts(language)["title"]
-    assert {name for name, _ in READ} == {*ScreenName, "greeting_receipt"}
+    assert {name for name, _ in READ} == {*ScreenName, "greeting_receipt", "coupon", "deferred"}
 
 
 def test_a_member_is_greeted_in_their_language_or_the_kiosks(browser: Browser, stand: KioskStand) -> None:
@@ -727,6 +743,19 @@ def test_a_request_to_join_is_shown_as_a_code_that_a_kiosk_reads(browser: Browse
         (code,) = read_codes(np.asarray(picture, np.uint8), effort=Effort.FULL)
         assert code.text == REQUEST
         show(page, stand, scene_named("idle"))
+        assert not page.is_visible("#code")
+
+
+def test_a_coupon_can_be_photographed_off_the_screen(browser: Browser, stand: KioskStand) -> None:
+    with watched(browser, stand) as page:
+        show(page, stand, scene_named("coupon"))
+        page.wait_for_function("() => document.getElementById('code').naturalWidth > 0")
+        picture = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert picture is not None
+        (code,) = read_codes(np.asarray(picture, np.uint8), effort=Effort.FULL)
+        assert code.text == COUPON
+        assert not page.is_visible("#points")
+        show(page, stand, scene_named("deferred"))
         assert not page.is_visible("#code")
 
 

@@ -93,6 +93,14 @@ def test_what_people_set_replaces_the_defaults(places: Places) -> None:
     )
 
 
+def test_a_kiosk_is_reached_by_its_store_only_where_it_has_an_address(places: Places) -> None:
+    assert load_settings(places).lan is None
+    places.settings.write_text('lan_address = "192.168.1.20"\n', encoding="utf-8")
+    assert load_settings(places).lan == "192.168.1.20:8446"
+    places.settings.write_text('lan_address = "door.local"\nlan_port = 9000\n', encoding="utf-8")
+    assert load_settings(places).lan == "door.local:9000"
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -1,10 +1,21 @@
 -- 0001_initial.sql 097f37b87153f015a051a9b9ea829c95cbc26d462319a9c84dd2d3f5d998ee0c
 -- 0002_faces.sql 236a98e48e1c3e9dc760bc4139ef141fb20e1ba8cb1bb78dd3251fff48f353a2
 -- 0003_recovery.sql 0355e163c815608700e2d62df2e17f7aaeb9d248f7c2f54aee2dd8c064f8ece3
+-- 0004_instant.sql 2d5f6a81ccf1c964b6f0691ed4b38f43354ff0d2b454f036ba7b7646245afe44
 
 CREATE TRIGGER claim_is_final BEFORE UPDATE OF claim, member, business_day, campaign, unit, amount, epoch, seq ON claim
 BEGIN
     SELECT RAISE(ABORT, 'a claim is final');
+END;
+
+CREATE TRIGGER coupon_right_is_final BEFORE UPDATE ON coupon_right
+BEGIN
+    SELECT RAISE(ABORT, 'a right is final');
+END;
+
+CREATE TRIGGER instant_is_final BEFORE UPDATE ON instant
+BEGIN
+    SELECT RAISE(ABORT, 'what was shown was shown');
 END;
 
 CREATE TRIGGER outbox_is_final BEFORE UPDATE OF epoch, seq, header, signature, chain ON outbox
@@ -22,6 +33,16 @@ CREATE TABLE allotment (
     ends_ms INTEGER NOT NULL,
     PRIMARY KEY (campaign, epoch)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE boot_seen (
+    id INTEGER PRIMARY KEY,
+    device TEXT NOT NULL,
+    boot TEXT NOT NULL,
+    monotonic_ms INTEGER NOT NULL,
+    our_boot TEXT NOT NULL,
+    our_monotonic_ns INTEGER NOT NULL,
+    UNIQUE (device, boot)
+) STRICT;
 
 CREATE TABLE claim (
     claim BLOB PRIMARY KEY CHECK (length(claim) = 16),
@@ -47,6 +68,12 @@ CREATE TABLE clock (
     instant_ms INTEGER NOT NULL,
     high_water_ms INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE coupon_right (
+    claim BLOB PRIMARY KEY CHECK (length(claim) = 16),
+    device TEXT NOT NULL,
+    business_day TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE denied (
     member BLOB PRIMARY KEY,
@@ -85,6 +112,19 @@ CREATE TABLE group_told (
     seq INTEGER NOT NULL,
     page_version INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE instant (
+    claim BLOB PRIMARY KEY CHECK (length(claim) = 16),
+    epoch INTEGER NOT NULL,
+    business_day TEXT NOT NULL,
+    series TEXT NOT NULL,
+    label TEXT NOT NULL,
+    outcome TEXT NOT NULL CHECK (outcome IN ('shown', 'deferred')),
+    why TEXT,
+    code TEXT,
+    CHECK ((outcome = 'shown') = (code IS NOT NULL)),
+    CHECK ((outcome = 'deferred') = (why IS NOT NULL))
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
 
@@ -145,7 +185,12 @@ CREATE TABLE roster (
     language TEXT,
     balance INTEGER NOT NULL,
     balance_ms INTEGER NOT NULL
-, face_text INTEGER) STRICT, WITHOUT ROWID;
+, face_text INTEGER, coupon TEXT) STRICT, WITHOUT ROWID;
+
+CREATE TABLE store_page (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    body BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE template_envelope (
     epoch INTEGER NOT NULL,
@@ -175,7 +220,11 @@ CREATE UNIQUE INDEX claim_envelope ON claim (epoch, seq);
 
 CREATE INDEX claim_unanswered ON claim (member) WHERE outcome IS NULL;
 
+CREATE INDEX coupon_right_day ON coupon_right (business_day, device);
+
 CREATE INDEX face_member_leaving ON face_member (gone) WHERE leaving IS NOT NULL;
+
+CREATE INDEX instant_shown ON instant (epoch, business_day) WHERE outcome = 'shown';
 
 CREATE INDEX outbox_waiting ON outbox (epoch, seq) WHERE settled = 0;
 

@@ -51,6 +51,7 @@ def report(outcomes: Sequence[Outcome], took_s: float) -> list[str]:
         f"claims            {claims} granted, {sum(outcome.posted for outcome in outcomes)} posted once",
         f"late claims       {sum(outcome.late for outcome in outcomes)} paid by a contingency",
         f"taken back        {sum(outcome.taken_back for outcome in outcomes)} points",
+        f"coupons           {sum(outcome.coupons for outcome in outcomes)} shown",
         f"claims a second   {claims / took_s:.0f} of real time, all checkers on ({took_s:.1f} s)",
     ]
     lines += [f"verdict {told:<32} {count}" for told, count in sorted(verdicts.items())]

@@ -20,7 +20,7 @@ from edge.db import outbox
 from shared.answers import Outcome, Reason
 from shared.envelope import ClaimMade, Envelope, EnvelopeFault, open_envelope
 from shared.ids import DeviceId, MemberId
-from shared.policy import Policy
+from shared.policy import InstantMode, InstantTerms, Policy
 from tests.simulation.kiosk import Kiosk, claim_of
 from tests.simulation.workload import Known
 
@@ -88,6 +88,7 @@ class Checkers:
         self.seen = Seen()
         self.known = Known()
         self.kiosks: Sequence[Kiosk] = ()
+        self.terms: InstantTerms | None = None
         self._engine = engine
         self._cloud = sqlite3.connect(f"file:{cloud}?mode=ro", uri=True, isolation_level=None)
         self._deny_versions: dict[tuple[str, bytes], int] = {}
@@ -103,6 +104,7 @@ class Checkers:
         claim = claim_of(screen)
         if claim is None:
             return
+        self._coupon_is_stored(kiosk, claim, screen)
         row = kiosk.observer.execute("SELECT amount FROM claim WHERE claim = ?", (claim,)).fetchone()
         if row is None:
             raise Violation("shown is stored", f"{kiosk.name} shows {claim.hex()} and has not committed it")
@@ -119,6 +121,7 @@ class Checkers:
             self._shown_is_kept(kiosk)
             self._within_allotment(kiosk)
             self._settled_is_stored(kiosk)
+        self._coupons_are_given_once()
 
     def look_at_chains(self) -> None:
         """Every kiosk's chain of envelopes is whole."""
@@ -127,6 +130,44 @@ class Checkers:
                 broken = outbox.first_broken_link(kiosk.observer, kiosk.identity.device, epoch)
                 if broken is not None:
                     raise Violation("chains are whole", f"{kiosk.name} breaks at {epoch}/{broken}")
+
+    def _coupon_is_stored(self, kiosk: Kiosk, claim: bytes, screen: Screen) -> None:
+        """What a screen says of a coupon is committed at that moment, its code to the letter."""
+        row = kiosk.observer.execute("SELECT outcome, code FROM instant WHERE claim = ?", (claim,)).fetchone()
+        stored = (None, None) if row is None else (row["outcome"], row["code"])
+        if (screen.coupon, screen.code) != stored:
+            raise Violation("shown is stored", f"{kiosk.name} shows {screen.coupon} and stored {stored[0]}")
+
+    def _coupons_are_given_once(self) -> None:
+        """Outside free mode a claim's coupon is shown by one kiosk; no kiosk shows more a day than it may."""
+        if self.terms is None:
+            return
+        shown: dict[bytes, str] = {}
+        for kiosk in self.kiosks:
+            days: Counter[tuple[int, str]] = Counter()
+            query = "SELECT claim, epoch, business_day FROM instant WHERE outcome = 'shown'"
+            for claim, epoch, day in kiosk.observer.execute(query):
+                days[epoch, day] += 1
+                if self.terms.mode is not InstantMode.FREE and claim in shown:
+                    raise Violation("a coupon once", f"{kiosk.name} and {shown[claim]} showed that of {claim.hex()}")
+                shown[claim] = kiosk.name
+            if max(days.values(), default=0) > self.terms.a_day:
+                raise Violation("coupons within the limit", f"{kiosk.name} showed {max(days.values())} in a day")
+
+    def count_coupons(self) -> int:
+        """Coupons that kiosks showed."""
+        query = "SELECT count(*) FROM instant WHERE outcome = 'shown'"
+        return sum(kiosk.observer.execute(query).fetchone()[0] for kiosk in self.kiosks)
+
+    def _coupons_are_counted(self) -> None:
+        """The cloud knows of every coupon that was shown by a kiosk that could still speak."""
+        counted: dict[bytes, int] = dict(self._cloud.execute("SELECT claim, shown FROM instant_right").fetchall())
+        spoke = [kiosk for kiosk in self.kiosks if not kiosk.is_revoked]
+        query = "SELECT claim FROM instant WHERE outcome = 'shown'"
+        shown = Counter(claim for kiosk in spoke for (claim,) in kiosk.observer.execute(query))
+        for claim, count in shown.items():
+            if counted.get(claim, 0) < count:
+                raise Violation("coupons are counted", f"{claim.hex()}: {count} shown, {counted.get(claim, 0)} counted")
 
     def _shown_is_kept(self, kiosk: Kiosk) -> None:
         kept = {claim: (member, day) for claim, member, day in _rows(kiosk, "SELECT claim, member, business_day")}
@@ -353,6 +394,7 @@ class Checkers:
         for kiosk in self.kiosks:
             if not kiosk.is_revoked:
                 self._shown_is_posted(kiosk)
+        self._coupons_are_counted()
         held = self._cloud.execute("SELECT sum(balance) FROM account WHERE code = ?", (MEMBER_AVAILABLE,)).fetchone()[0]
         if (held or 0) != sum(self.seen.granted.values()):
             raise Violation("points add up", f"members hold {held}, {sum(self.seen.granted.values())} were posted")

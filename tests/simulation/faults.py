@@ -5,9 +5,11 @@ from functools import partial
 from random import Random
 from zoneinfo import ZoneInfo
 
+from edge.db import knowledge
 from tests.simulation.clock import DAY, HOUR, MINUTE, SECOND
 from tests.simulation.cloud import Cloud
 from tests.simulation.kiosk import Kiosk
+from tests.simulation.lan import Lan
 from tests.simulation.network import Broker
 from tests.simulation.plan import Plan, poisson
 from tests.simulation.schedule import Schedule
@@ -28,14 +30,18 @@ KERNEL_OFF_MS = (0, 0, 0, 40, -300, 5000, -60_000, 250_000, 86_400_000, -86_400_
 class Misfortune:
     """Plans faults and lets them happen, until it is over."""
 
-    def __init__(self, schedule: Schedule, plan: Plan, broker: Broker, cloud: Cloud, kiosks: Sequence[Kiosk]) -> None:
+    def __init__(
+        self, schedule: Schedule, plan: Plan, broker: Broker, lan: Lan, cloud: Cloud, kiosks: Sequence[Kiosk]
+    ) -> None:
         self.is_over = False
         self._schedule = schedule
         self._plan = plan
         self._broker = broker
+        self._lan = lan
         self._cloud = cloud
         self._kiosks = kiosks
         self._random = Random(f"faults {plan.seed}")
+        self._lan_random = Random(f"lan faults {plan.seed}")
 
     def plan_day(self, start_ns: int) -> None:
         """What goes wrong within a day from `start_ns`."""
@@ -52,6 +58,10 @@ class Misfortune:
                 (faults.kernel_times, self._set_kernel_time),
             ):
                 self._plan_kind(start_ns, rate, partial(happen, kiosk))
+            for _ in range(poisson(self._lan_random, faults.lan_partitions)):
+                self._schedule.at(start_ns + self._moment_ns(), self._unless_over(partial(self._cut_lan, kiosk)))
+        for _ in range(poisson(self._lan_random, faults.hub_deaths)):
+            self._schedule.at(start_ns + self._moment_ns(), self._unless_over(self._kill_hub))
         self._plan_kind(start_ns, faults.blackouts, self._black_out)
         self._plan_kind(start_ns, faults.broker_empties, self._empty_broker)
         self._plan_kind(start_ns, faults.cloud_aways, lambda: self._cloud.leave(self._between(AWAY_NS)))
@@ -125,6 +135,22 @@ class Misfortune:
         for kiosk in self._kiosks:
             kiosk.lose_line()
             kiosk.seek_line()
+
+    def _cut_lan(self, kiosk: Kiosk) -> None:
+        """The kiosk hears the store's other kiosks no more, whatever it hears of the cloud."""
+        device = kiosk.identity.device
+        self._schedule.fault(Fault.LAN_PARTITION, kiosk.name, "")
+        self._lan.cut(device)
+        self._schedule.after(self._between(CUT_OFF_NS), self._unless_over(lambda: self._lan.mend(device)))
+
+    def _kill_hub(self) -> None:
+        """Whoever leads its store is off for hours."""
+        for kiosk in self._kiosks:
+            page = knowledge.store_page(kiosk.observer)
+            if kiosk.is_on and page is not None and page.hub is not None and page.hub.device == kiosk.identity.device:
+                self._schedule.fault(Fault.HUB_DEATH, kiosk.name, "")
+                kiosk.lose_power("as the hub", off_ns=self._between(CUT_OFF_NS))
+                return
 
     # --- machines ---------------------------------------------------------------------------------------------------
 

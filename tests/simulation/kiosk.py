@@ -7,14 +7,17 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
+from edge.channel.messages import PeerAnswered, PeerAsked, PeersHeard
 from edge.core.screen import Screen, ScreenName, Status
 from edge.db.database import Database
 from edge.errors import StorageFull
 from edge.flow.agent import Agent
 from edge.flow.entrance import Entrance
 from edge.ports import Link
+from shared.instants import InstantOutcome
 from shared.topics import Down, Up
 from tests.simulation.clock import HOUR, MINUTE, SECOND, MachineClock
+from tests.simulation.lan import Lan, LanPort
 from tests.simulation.network import Broker
 from tests.simulation.power import Fuse, FusedDatabase, PowerCut
 from tests.simulation.prepared import Identity, Prepared
@@ -68,6 +71,8 @@ class Glass:
             self._kiosk.note(f"[{screen.name}] {screen.points or ''}")
             if screen.name is ScreenName.EXHAUSTED:
                 self._kiosk.ran_dry()
+            if screen.coupon is InstantOutcome.DEFERRED:
+                self._kiosk.deferred()
         self._watcher.shown(self._kiosk, screen)
         self._kiosk.fuse.touch("after the screen")
 
@@ -91,6 +96,7 @@ class Machine:
     random: Random
     prepared: Prepared
     watcher: Watcher
+    lan: Lan
     parts: Parts = field(default_factory=Parts)
 
 
@@ -120,6 +126,7 @@ class Kiosk:
         self._life = 0
         self._ticks = 0
         self._tick_planned = 0
+        machine.lan.join(self.identity.device, self)
         self.observer = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, isolation_level=None)
         self.observer.row_factory = sqlite3.Row
 
@@ -139,6 +146,10 @@ class Kiosk:
     def ran_dry(self) -> None:
         """A member got nothing because nothing was left to grant."""
         self._machine.schedule.fault(Fault.RAN_DRY, self.name, "")
+
+    def deferred(self) -> None:
+        """A member was told that their coupon will be confirmed."""
+        self._machine.schedule.fault(Fault.DEFERRED, self.name, "")
 
     @property
     def is_on(self) -> bool:
@@ -161,6 +172,20 @@ class Kiosk:
             took = agent.hear(kind, data)
 
         return self._run(take) and took
+
+    def answer_peer(self, asked: PeerAsked) -> PeerAnswered | None:
+        """What it answers a kiosk of its store, None when it is off or dies of it."""
+        told: PeerAnswered | None = None
+
+        def answer(agent: Agent) -> None:
+            nonlocal told
+            told = agent.answer_peer(asked)
+
+        return told if self._run(answer) else None
+
+    def hear_peers(self, heard: PeersHeard) -> None:
+        """Kiosks of its store answered."""
+        self._run(lambda agent: agent.hear_peers(heard))
 
     def later(self, delay_ns: int, action: Action) -> None:
         """The action happens so much later, unless the agent's process ends before."""
@@ -257,6 +282,8 @@ class Kiosk:
                 random_bytes=self.random.randbytes,
                 random_unit=self.random.random,
                 software="simulated",
+                lan=LanPort(self.identity.device, machine.lan),
+                lan_address=f"{self.name}:8446",
             )
         )
         self.note("boots")

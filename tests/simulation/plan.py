@@ -4,11 +4,12 @@ Each seed has its own selection of faults and its own rates ("swarm testing", Gr
 everything fails all the time hides what only shows when one thing fails and the rest works.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
 from typing import Final
 
+from shared.policy import InstantMode, InstantTerms
 from tests.simulation.clock import HOUR, MINUTE, MS, SECOND
 from tests.simulation.prepared import ERAS, KIOSKS_A_STORE, MEMBERS_MAX
 
@@ -37,6 +38,9 @@ class Faults:
     broker_empties: float = 0.0
     blackouts: float = 0.0
     cloud_aways: float = 0.0
+    lan_lost: float = 0.0
+    lan_partitions: float = 0.0
+    hub_deaths: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,7 @@ class Plan:
 
     `kiosks` are how many in each store; `visits` how often a member comes a day; `cloud_wait_ns` and `news_wait_ns` how
     long the cloud lets messages and news gather at most. `contingency` is what of the budget pays for late claims.
+    `instant` is the coupon that comes with the daily reward.
     """
 
     seed: int
@@ -76,6 +81,7 @@ class Plan:
     contingency: int
     cloud_wait_ns: int
     news_wait_ns: int
+    instant: InstantTerms | None
     faults: Faults
     changes: Changes
 
@@ -100,7 +106,8 @@ def draw_plan(seed: int) -> Plan:
         budget=10**9 if random.random() < 0.9 else random.randint(200, 1500) * points,
         cloud_wait_ns=random.choice((20 * MS, 10 * SECOND, 10 * SECOND, 20 * SECOND, 20 * SECOND, 30 * SECOND)),
         news_wait_ns=random.choice((2 * MINUTE, 20 * MINUTE, 2 * HOUR)),
-        faults=_draw_faults(random),
+        instant=_draw_instant(Random(f"instant {seed}")),
+        faults=_draw_lan_faults(_draw_faults(random), Random(f"lan {seed}")),
         changes=_draw_changes(random),
         contingency=random.choice((0, 3 * points, 30 * points, 30 * points)),
     )
@@ -129,6 +136,21 @@ def _draw_faults(random: Random) -> Faults:
         blackouts=rate(1.5),
         cloud_aways=rate(2),
     )
+
+
+def _draw_lan_faults(faults: Faults, random: Random) -> Faults:
+    def rate(most: float) -> float:
+        return random.uniform(most / 10, most) if random.random() < CHOSEN else 0.0
+
+    return replace(faults, lan_lost=rate(0.2), lan_partitions=rate(3), hub_deaths=rate(1.5))
+
+
+def _draw_instant(random: Random) -> InstantTerms | None:
+    mode = random.choice((None, InstantMode.FREE, InstantMode.OWNER, InstantMode.HUB, InstantMode.HUB))
+    if mode is None:
+        return None
+    a_day = random.choice((5, 500, 500, 500))
+    return InstantTerms(mode=mode, series="espresso", label="A free espresso", a_day=a_day)
 
 
 def _draw_changes(random: Random) -> Changes:

@@ -35,6 +35,10 @@ class Fault(StrEnum):
     DENIAL = "denial"
     LEAVE = "leave"
     REVOCATION = "revocation"
+    LAN_LOST = "lan_lost"
+    LAN_PARTITION = "lan_partition"
+    HUB_DEATH = "hub_death"
+    DEFERRED = "deferred"
 
 
 class Trace:

@@ -73,6 +73,18 @@ class UndrawnDatabase(FusedDatabase):
         )
 
 
+class ForgetfulDatabase(FusedDatabase):
+    """Remembers one right to a coupon: the others were given away long ago."""
+
+    def open(self, new_database: bytes = b"") -> None:
+        """Opens, and keeps no right but the newest."""
+        super().open(new_database)
+        self.connection.execute(
+            "CREATE TRIGGER IF NOT EXISTS forgetful AFTER INSERT ON coupon_right"
+            " BEGIN DELETE FROM coupon_right WHERE claim <> NEW.claim; END"
+        )
+
+
 def _headers(data: bytes) -> list[Header]:
     """The headers of the envelopes in a batch."""
     batch = decode_batch(data)
@@ -262,6 +274,11 @@ BROKEN: Final = (
         variant=Variant(name="an allotment is not drawn", parts=_database(UndrawnDatabase)),
         promises=frozenset({"within the allotment", "a pair agrees"}),
         within=10,
+    ),
+    Broken(
+        variant=Variant(name="rights to coupons are forgotten", parts=_database(ForgetfulDatabase)),
+        promises=frozenset({"a coupon once"}),
+        within=20,
     ),
     Broken(
         variant=Variant(name="the broker's acknowledgement settles", parts=_puback),

@@ -236,6 +236,7 @@ class Workload:
             reduced_points=reduced_points,
             campaign=campaign,
             cards_reduced=cards_reduced,
+            instant=self._plan.instant,
             now=now,
         )
         assert isinstance(made, Policy)

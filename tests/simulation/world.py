@@ -11,11 +11,13 @@ from prometheus_client import CollectorRegistry
 
 from cloud.broker.ingest import Ingest
 from cloud.campaigns.actions import return_ended
+from edge.core.screen import ScreenName
 from tests.simulation.checkers import Checkers, Violation
-from tests.simulation.clock import DAY, HOUR, MINUTE
+from tests.simulation.clock import DAY, HOUR, MINUTE, SECOND
 from tests.simulation.cloud import Cloud, EngineFuse, Worker
 from tests.simulation.faults import Misfortune
 from tests.simulation.kiosk import Kiosk, Machine, Parts
+from tests.simulation.lan import Lan
 from tests.simulation.network import Broker
 from tests.simulation.plan import Plan, draw_plan
 from tests.simulation.prepared import ROME, Prepared
@@ -25,6 +27,7 @@ from tests.simulation.workload import Workload
 
 LOOK_EVERY, CHAINS_EVERY, VERIFY_EVERY, SETTLED_EVERY = 64, 512, 2048, 16  # steps
 SETTLE_NS = 3 * HOUR  # the longest pause of a kiosk between two tries is five minutes
+AGREE_NS = 3 * SECOND
 ASK_NS = 12 * MINUTE  # a kiosk says every ten minutes what it holds, and is told what it lacks
 
 
@@ -56,7 +59,7 @@ PRODUCT = Variant()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What a world did. `claims` were granted by kiosks, `posted` by the cloud, `late` of them out of a contingency;
-    `taken_back` points were not used in time. `digest` is that of the world's trace.
+    `taken_back` points were not used in time. `coupons` were shown. `digest` is that of the world's trace.
     """
 
     seed: int
@@ -67,6 +70,7 @@ class Outcome:
     posted: int
     late: int
     taken_back: int
+    coupons: int
     faults: Counter[Fault]
     verdicts: Counter[str]
     digest: str
@@ -127,6 +131,7 @@ class World:
         self._trace = trace
         self.schedule = Schedule(plan.era, trace)
         self._broker = Broker(self.schedule, Random(f"network {plan.seed}"), plan.faults)
+        self._lan = Lan(self.schedule, Random(f"lan {plan.seed}"), plan.faults.lan_lost)
         self._checkers = Checkers(prepared.engine, prepared.cloud_path)
         self._cloud = Cloud(
             self.schedule,
@@ -152,6 +157,7 @@ class World:
                     random=Random(f"kiosk {number} {plan.seed}"),
                     prepared=prepared,
                     watcher=self._checkers,
+                    lan=self._lan,
                     parts=variant.parts(prepared),
                 )
             )
@@ -160,7 +166,8 @@ class World:
         self._checkers.kiosks = self._kiosks
         self._workload = Workload(self.schedule, plan, prepared, self._cloud, self._kiosks, town.people)
         self._checkers.known = self._workload.known
-        self._misfortune = Misfortune(self.schedule, plan, self._broker, self._cloud, self._kiosks)
+        self._checkers.terms = plan.instant
+        self._misfortune = Misfortune(self.schedule, plan, self._broker, self._lan, self._cloud, self._kiosks)
 
     def close(self) -> None:
         """Lets go of all files."""
@@ -211,6 +218,7 @@ class World:
         self.schedule.note("world", "peace")
         self._workload.is_over = self._misfortune.is_over = True
         self._broker.calm()
+        self._lan.calm()
         self._cloud.calm()
         for kiosk in self._kiosks:
             kiosk.restore()
@@ -231,8 +239,15 @@ class World:
         for kiosk, stranger in zip(self._kiosks, reversed(self._town.people), strict=False):
             if not kiosk.is_revoked:
                 kiosk.see((stranger.card,))
+                self._let_kiosks_agree(kiosk)
                 self._checkers.gives(kiosk, self._plan.allotment_points)
         self._settle()
+
+    def _let_kiosks_agree(self, kiosk: Kiosk) -> None:
+        """The member waits until the other kiosks have answered, or nobody does."""
+        until_ns = self.schedule.time.now_ns + AGREE_NS
+        while (kiosk.screen is None or kiosk.screen.name is ScreenName.IDLE) and self.schedule.run_next(until_ns):
+            self._look()
 
     def _outcome(self) -> Outcome:
         return Outcome(
@@ -244,6 +259,7 @@ class World:
             posted=len(self._checkers.seen.granted),
             late=self._checkers.seen.late,
             taken_back=self._checkers.seen.taken_back,
+            coupons=self._checkers.count_coupons(),
             faults=self._trace.faults,
             verdicts=self._checkers.seen.verdicts,
             digest=self._trace.digest,

@@ -13,8 +13,22 @@ from typing import ParamSpec, TypeVar
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from edge.channel.messages import EnrolEnded, FaceSeen, LeasesEnd, TemplatesKept, TemplatesTold, ToVision, VisionHello
+from edge.channel.messages import (
+    EnrolEnded,
+    FaceSeen,
+    LeasesEnd,
+    PeerAsked,
+    PeersAsked,
+    PeersHeard,
+    PeerWord,
+    TemplatesKept,
+    TemplatesTold,
+    ToLink,
+    ToVision,
+    VisionHello,
+)
 from edge.core.clock import RawTime
+from edge.core.lan import RightTold
 from edge.core.match import PROBES_MAX, Candidate, Comparison
 from edge.core.recovery import Recovery
 from edge.core.screen import Screen, Status
@@ -25,7 +39,7 @@ from edge.db.device_events import DeviceEvents
 from edge.db.snapshots import Snapshots
 from edge.errors import EdgeFault
 from edge.flow.agent import Agent
-from edge.flow.entrance import Cellar, Entrance
+from edge.flow.entrance import Cellar, Entrance, Lan, Seen
 from edge.flow.recover import Ladder, open_soundly
 from shared.answers import (
     ROOT_SIGNER,
@@ -157,6 +171,50 @@ class HandEyes:
         return sum(isinstance(message, kind) for message in self.told)
 
 
+class HandLan:
+    """Hands questions to the kiosks that are reached, at once, and keeps what else `link` was told.
+
+    It keeps no kiosk alive: whose database is to be closed must not wait for whichever thread collects cycles.
+    """
+
+    def __init__(self, asker: "Kiosk") -> None:
+        self._asker = weakref.ref(asker)
+        self.reached: weakref.WeakValueDictionary[DeviceId, Kiosk] = weakref.WeakValueDictionary()
+        self.told: list[ToLink] = []
+
+    def tell(self, message: ToLink) -> None:
+        """Keeps it."""
+        self.told.append(message)
+
+    def carry(self) -> None:
+        """Every question that waits is asked, as `link` asks: in order, until one does not agree."""
+        waiting, self.told = self.told, [one for one in self.told if not isinstance(one, PeersAsked)]
+        for asked in waiting:
+            if isinstance(asked, PeersAsked):
+                self._kiosk.agent.hear_peers(self.answers_to(asked))
+
+    def answers_to(self, asked: PeersAsked) -> PeersHeard:
+        """What the kiosks answer that are reached."""
+        device = self._kiosk.device
+        words: list[PeerWord] = []
+        for name in asked.peers:
+            other = self.reached.get(DeviceId(name))
+            if other is None:
+                break
+            heard = other.agent.answer_peer(PeerAsked(number=1, device=device, question=asked.question))
+            assert heard.answer is not None
+            words.append(PeerWord(device=name, answer=heard.answer))
+            if isinstance(heard.answer, RightTold) and heard.answer.holder != device:
+                break
+        return PeersHeard(number=asked.number, words=tuple(words))
+
+    @property
+    def _kiosk(self) -> "Kiosk":
+        kiosk = self._asker()
+        assert kiosk is not None
+        return kiosk
+
+
 @dataclass(slots=True)
 class HandDisplay:
     """Keeps what was shown."""
@@ -267,12 +325,15 @@ class Kiosk:
         *,
         touch: bool = False,
         sheltered: bool = False,
+        lan: Lan | None = None,
     ) -> None:
         self.keys = keys or Keys()
         self.touch_screen = touch
         self.feed = (0, 0)
         self.device = device
         self.clock, self.link, self.display, self.eyes = HandClock(), HandLink(), HandDisplay(), HandEyes()
+        self.lan = HandLan(asker=self)
+        self._line = lan or self.lan
         self._random = Random(seed)
         self.signing_key = Ed25519PrivateKey.from_private_bytes(self._random.randbytes(32))
         self.database = Database(folder / f"{device}.db")
@@ -283,6 +344,7 @@ class Kiosk:
         self._views = itertools.count()
 
     def _boot(self) -> Agent:
+        self.seen = Seen()
         if self.cellar is None:
             self.database.open(self._random.randbytes(16))
         else:
@@ -307,6 +369,9 @@ class Kiosk:
                 random_unit=self._random.random,
                 software="test",
                 eyes=self.eyes,
+                lan=self._line,
+                seen=self.seen,
+                lan_address=f"{self.device}:8446",
                 touch=self.touch_screen,
                 cellar=self.cellar,
             )

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ STATUS_FIELDS = {
     "camera_live", "decoder_restarts", "screen", "faces", "templates", "group", "no_match_today",
     "recovery", "leftovers", "snapshots", "snapshot_ms", "storage_full", "partners", "shares_waiting",
     "certificate_ends", "renewal", "renewal_reason",
+    "hub", "coupons_today",
 }  # fmt: skip
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -113,6 +115,23 @@ def test_a_process_that_dies_is_started_again(home: DeviceHome) -> None:
         wait_until(lambda: ask_status(home.agent_socket) is not None, "another answers", START_S)
         device.terminate()
         assert device.wait(30) == 0
+
+
+def test_a_kiosk_with_an_address_in_its_store_listens_there(home: DeviceHome) -> None:
+    port = free_port()
+    with (home.folder / "settings.toml").open("a") as settings:
+        settings.write(f'lan_address = "127.0.0.1"\nlan_port = {port}\n')
+
+    def is_listening() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    assert not is_listening()
+    with whole_device(home) as device:
+        wait_until(is_listening, "link listens in the store's network", START_S)
+        device.terminate()
+        assert device.wait(30) == 0
+    assert not is_listening()
 
 
 def test_status_tells_scripts_what_they_rely_on(home: DeviceHome) -> None:

@@ -30,6 +30,7 @@ KINDS = {
     "roster": Down.FEED,
     "group": Down.FEED,
     "templates": Down.FEED,
+    "store": Down.FEED,
 }
 UNKNOWN = {"colour": "red", "parts": [{"deep": [1, 2.5, None, b"x"]}], "later": {"nested": True}}
 

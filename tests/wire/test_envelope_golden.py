@@ -18,6 +18,7 @@ from shared.answers import (
     DenyPage,
     EpochIssued,
     GroupPage,
+    HubLease,
     IssuerKey,
     KeyPage,
     Outcome,
@@ -29,6 +30,8 @@ from shared.answers import (
     RosterEntry,
     RosterPage,
     SignerKey,
+    StoreKiosk,
+    StorePage,
     TemplateEntry,
     TemplatePage,
     TemplateWanted,
@@ -52,6 +55,7 @@ from shared.envelope import (
     Fact,
     FeedVersions,
     Header,
+    InstantSaid,
     Opened,
     SecretWrapped,
     TemplateEnrolled,
@@ -69,12 +73,14 @@ from shared.envelope import (
     payload_digest,
     seal,
 )
-from shared.policy import Liveness, Means, Policy
+from shared.instants import Deferral, InstantOutcome
+from shared.policy import InstantMode, InstantTerms, Liveness, Means, Policy
 from shared.signing import sign
 from shared.topics import Down
 from tests.support.kiosk import batch_of, key_of
 
 GOLDEN = Path(__file__).parent / "golden" / "messages"
+BEFORE_INSTANT = Path(__file__).parent / "golden" / "before-instant"  # as is the next
 BEFORE_FACES = Path(__file__).parent / "golden" / "before-faces"  # as the version before wrote them; never written anew
 DEVICE, EPOCH = "door1", 3
 KEY = key_of(DEVICE)
@@ -100,10 +106,14 @@ CLAIM = ClaimMade(
     zone="Europe/Rome",
     cutoff_hour=4,
     noted_seq=2,
+    instant=InstantSaid(series="espresso", outcome=InstantOutcome.SHOWN, code=bytes(range(32))),
 )
 TEMPLATE = SealedTemplate(member=MEMBER, key=bytes(range(8)), embedder=bytes(range(8, 16)), sealed=bytes(289))
 FACTS: dict[str, Fact] = {
     "claim": CLAIM,
+    "claim-deferred": msgspec.structs.replace(
+        CLAIM, instant=InstantSaid(series="espresso", outcome=InstantOutcome.DEFERRED, why=Deferral.NOT_OWNER)
+    ),
     "visit": VisitNoted(
         tenant="rossi", store="centro", member=MEMBER, means=Means.CARD, evidence=bytes(32), step=None, serial=7
     ),
@@ -158,9 +168,10 @@ STATE = DeviceState(
     epoch=EPOCH,
     head=12,
     settled=10,
-    feeds=FeedVersions(keys=1, policy=3, roster=40, deny=2, revocations=0, group=4, templates=9),
+    feeds=FeedVersions(keys=1, policy=3, roster=40, deny=2, revocations=0, group=4, templates=9, store=6),
     allotment=2,
     software="0.1.0",
+    lan="192.168.1.20:8446",
 )
 POLICY = Policy(
     version=3,
@@ -181,6 +192,7 @@ POLICY = Policy(
     faces=True,
     face_false_positives_ppm=1000,
     liveness=Liveness.TURN,
+    instant=InstantTerms(mode=InstantMode.HUB, series="espresso", label="A free espresso", a_day=200),
 )
 ANSWERS: dict[str, Answer] = {
     "receipt": Receipt(
@@ -221,7 +233,15 @@ ANSWERS: dict[str, Answer] = {
         issued_ms=8,
         reset=False,
         entries=(
-            RosterEntry(member=MEMBER, nickname="Ada", language="it", balance=30, balance_ms=9, face_text=1),
+            RosterEntry(
+                member=MEMBER,
+                nickname="Ada",
+                language="it",
+                balance=30,
+                balance_ms=9,
+                face_text=1,
+                coupon="A free espresso",
+            ),
             RosterEntry(member=bytes(10), removed=True),
         ),
     ),
@@ -242,6 +262,20 @@ ANSWERS: dict[str, Answer] = {
         reset=False,
         entries=(TemplateEntry(member=MEMBER, template=TEMPLATE), TemplateEntry(member=bytes(10), template=None)),
         wanted=(TemplateWanted(member=MEMBER, store="porto", key=bytes(8)),),
+    ),
+    "store": StorePage(
+        base=5,
+        version=6,
+        more=False,
+        issued_ms=12,
+        kiosks=(
+            StoreKiosk(device=DEVICE, public=bytes(range(32)), lan="192.168.1.20:8446"),
+            StoreKiosk(device="door2", public=bytes(32)),
+        ),
+        owners=(DEVICE,),
+        following=(DEVICE, "door2"),
+        following_from="2026-03-03",
+        hub=HubLease(device=DEVICE, ends_ms=13),
     ),
 }
 
@@ -380,6 +414,26 @@ def test_what_the_version_before_faces_wrote_is_read() -> None:
     assert policy.policy.liveness is Liveness.PASSIVE
     assert isinstance(roster, RosterPage)
     assert [(entry.nickname, entry.face_text) for entry in roster.entries] == [("Ada", None), (None, None)]
+
+
+def test_what_the_version_before_coupons_wrote_is_read() -> None:
+    state = decode_state((BEFORE_INSTANT / "state.bin").read_bytes())
+    batch = decode_batch((BEFORE_INSTANT / "event-claim.bin").read_bytes())
+    policy, roster = (
+        open_answer(Down.FEED, (BEFORE_INSTANT / f"{name}.bin").read_bytes(), {1: KEY.public_key()})
+        for name in ("policy", "roster")
+    )
+
+    assert state is not None
+    assert (state.head, state.feeds.templates, state.feeds.store, state.lan) == (12, 9, 0, None)
+    assert batch is not None
+    opened = open_envelope(batch.envelopes[0], DEVICE, KEY.public_key())
+    assert isinstance(opened, Opened)
+    assert opened.fact == msgspec.structs.replace(CLAIM, instant=None)
+    assert isinstance(policy, PolicyPage)
+    assert policy.policy == msgspec.structs.replace(POLICY, instant=None)
+    assert isinstance(roster, RosterPage)
+    assert [entry.coupon for entry in roster.entries] == [None, None]
 
 
 @pytest.mark.parametrize("name", ["consent", "template", "forgotten", "secret", "disputed"])

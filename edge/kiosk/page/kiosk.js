@@ -13,13 +13,15 @@ const SCREENS = {
   idle: () => ({ headline: ["idle.headline"], details: [["idle.detail"]] }),
   greeting: (screen) => ({
     headline: hello(screen),
-    details: [["greeting.detail"], [screen.code === null ? "greeting.wish" : "greeting.receipt"]],
-    points: screen.points,
+    details: screen.coupon === "shown"
+      ? [...counted("greeting.points", screen.points), ...coupon(screen)]
+      : [["greeting.detail"], ...coupon(screen), ...wish(screen)],
+    points: screen.coupon === "shown" ? null : screen.points, // the door holds one thing
   }),
   collected: (screen) => ({
     hello: hello(screen),
     headline: ["collected.headline"],
-    details: [...counted("collected.earlier", screen.points), ["collected.detail"]],
+    details: [...counted("collected.earlier", screen.points), ["collected.detail"], ...coupon(screen)],
   }),
   invalid: () => ({ headline: ["invalid.headline"], details: [["invalid.detail"]] }),
   wrong_time: (screen) => ({
@@ -91,6 +93,9 @@ const BLANK = {
   choices: [],
   side: null,
   code: null,
+  coupon: null,
+  label: null,
+  confirmed: null,
 };
 const IDLE = { ...BLANK, name: "idle" };
 const AWAY = { ...BLANK, name: "fault" };
@@ -101,6 +106,21 @@ function hello(screen) {
 
 function counted(key, count) {
   return count === null ? [] : [[key, count]];
+}
+
+// Below a greeting: what to do with the code that stands beside it, or a wish where there is nothing else to say.
+function wish(screen) {
+  if (screen.code !== null) return [["greeting.receipt"]];
+  return screen.coupon === null ? [["greeting.wish"]] : [];
+}
+
+// What came of the coupon of the day's claim; its code stands in the door.
+function coupon(screen) {
+  const lines = [];
+  if (screen.coupon === "shown") lines.push(["coupon.shown", { label: screen.label }], ["coupon.keep"]);
+  if (screen.coupon === "deferred") lines.push(["coupon.deferred", { label: screen.label }]);
+  if (screen.confirmed) lines.push(["coupon.confirmed", { label: screen.confirmed }]);
+  return lines;
 }
 
 function offset(aheadSeconds) {
@@ -154,6 +174,7 @@ class Page {
     document.title = speaker.say("title");
     document.body.dataset.screen = screen.name;
     document.body.dataset.side = screen.side ?? "";
+    document.body.dataset.coupon = screen.coupon ?? "";
     fill("hello", speaker, says.hello);
     fill("headline", speaker, says.headline);
     element("headline").dataset.length = lengthClass(element("headline").textContent);
@@ -272,12 +293,12 @@ function alsoLine(speaker, says) {
   return made;
 }
 
-// A name is a stranger's text: set as text, and apart, so that its writing direction stays its own.
+// A name and a label are others' texts: set as text, and apart, so that their writing direction stays their own.
 function nodes(speaker, [key, values]) {
   if (typeof values === "number") return [document.createTextNode(speaker.count(key, values))];
   const known = values?.seconds === undefined ? values : { duration: speaker.duration(values.seconds) };
   return speaker.parts(key, known).map(({ text, value }) => {
-    if (value !== "name") return document.createTextNode(text);
+    if (value !== "name" && value !== "label") return document.createTextNode(text);
     const name = document.createElement("bdi");
     name.textContent = text;
     return name;

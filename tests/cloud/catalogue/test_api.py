@@ -151,3 +151,21 @@ def test_faces_are_off_unless_the_terms_turn_them_on(client: Client) -> None:
 def test_terms_of_faces_that_make_no_sense(client: Client, field: str, value: object) -> None:
     answer = client.request("PUT", REWARD, json=TERMS | {field: value})
     assert [fault["field"] for fault in answer.json()["faults"]] == [f"body.{field}"]
+
+
+COUPON = {"mode": "hub", "series": "espresso", "label": "A free espresso", "a_day": 200}
+
+
+def test_a_coupon_comes_with_the_reward_only_where_the_terms_say_so(client: Client) -> None:
+    assert client.request("PUT", REWARD, json=TERMS).json()["instant"] is None
+    assert client.request("PUT", REWARD, json=TERMS | {"instant": COUPON}).json()["instant"] == COUPON
+    assert client.get("/v1/stores/milano-1/policy").json()["instant"] == COUPON
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("mode", "lottery"), ("series", "A B"), ("label", ""), ("a_day", 0), ("a_day", 10_001), ("surprise", 1)],
+)
+def test_terms_of_a_coupon_that_make_no_sense(client: Client, field: str, value: object) -> None:
+    answer = client.request("PUT", REWARD, json=TERMS | {"instant": COUPON | {field: value}})
+    assert [fault["field"] for fault in answer.json()["faults"]] == [f"body.instant.{field}"]

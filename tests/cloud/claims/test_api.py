@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from cloud.claims.api import receipts_router, router
+from cloud.claims.tables import instant_right
 from cloud.devices.actions import quarantine_epoch
 from cloud.kit.auth import Scope
 from cloud.kit.database import writing
@@ -209,3 +210,27 @@ def test_member_hands_in_their_own_receipt(client: Client, world: World) -> None
     assert client.post("/v1/me/claim-receipts", json=said, headers=mine).json()["balance"] == 10
     assert client.post("/v1/me/claim-receipts", json={"text": receipt_of(kiosk, 12)}, headers=mine).status_code == 422
     assert client.post("/v1/me/claim-receipts", json=said, headers={"Authorization": "Bearer no"}).status_code == 401
+
+
+def test_coupons_are_counted_by_campaign_and_series(client: Client, world: World) -> None:
+    assert client.get("/v1/stores/centro/coupons").json() == []
+    rows = [(bytes(16), 2, 0), (b"b" * 16, 0, 1)]
+    with writing(world.engine) as connection:
+        for claim, shown, deferred in rows:
+            connection.execute(
+                instant_right.insert().values(
+                    claim=claim,
+                    tenant="rossi",
+                    store="centro",
+                    campaign="spring",
+                    series="espresso",
+                    label="A free espresso",
+                    business_day="2026-03-02",
+                    shown=shown,
+                    deferred=deferred,
+                )
+            )
+    assert client.get("/v1/stores/centro/coupons").json() == [
+        {"campaign": "spring", "series": "espresso", "given": 1, "waiting": 1, "lost": 1}
+    ]
+    assert client.get("/v1/stores/nowhere/coupons").status_code == 404

@@ -15,6 +15,7 @@ from cloud.campaigns.actions import allot, create_campaign
 from cloud.campaigns.rules import Campaign
 from cloud.catalogue.actions import create_merchant, create_programme, create_store, create_tenant
 from cloud.catalogue.rules import Merchant, Programme, Store
+from cloud.claims.tables import instant_right
 from cloud.cli.place import NotThere, Place, Tools
 from cloud.cli.setup import LOCAL_NAMES, make_installation
 from cloud.config import read_config
@@ -37,7 +38,8 @@ from cloud.members.actions import (
 )
 from cloud.members.rules import Channel, ConsentWords, Enrolment, Language, Origin
 from shared.consent import DataLevel
-from shared.ids import CampaignId, DeviceId, MemberId, StoreId, TenantId, format_member
+from shared.coupons import issue_coupon
+from shared.ids import CampaignId, ClaimId, DeviceId, MemberId, StoreId, TenantId, format_member
 from shared.points import Points
 from shared.policy import CERTIFICATE_AGE_MAX
 from shared.provisioning import parse_code
@@ -256,6 +258,30 @@ def test_the_group_of_a_store_is_shown(place: Place, run: Run) -> None:
     assert (group["key"], group["kiosks"][0]["has_secret"]) == ((b"k" * 8).hex(), True)
     with pytest.raises(NotThere, match="no such store"):
         run("devices", "group", "nowhere")
+
+
+def test_coupons_are_counted_and_checked(place: Place, run: Run) -> None:
+    add_store(place)
+    kiosk = Kiosk()
+    id = DeviceId(claim(place, run, kiosk))
+    text = issue_coupon(kiosk.signing_key, claim=ClaimId(bytes(16)), device=id, series="espresso")
+    stranger = issue_coupon(Kiosk().signing_key, claim=ClaimId(bytes(16)), device=id, series="espresso")
+    right = {"tenant": "nord", "store": "milano-1", "campaign": "spring", "series": "espresso", "label": "An espresso"}
+    with place.open_database() as engine, writing(engine) as connection:
+        row = {"claim": bytes(16), "business_day": "2026-03-01", "shown": 2, "deferred": 0}
+        connection.execute(instant_right.insert().values(**right, **row))
+    assert run("coupons", "totals", "milano-1").stdout == "spring espresso: 1 given, 0 waiting, 1 lost\n"
+    assert json.loads(run("coupons", "totals", "milano-1", "--json").stdout)["lost"] == 1
+    assert "good: espresso, shown at milano-1" in run("coupons", "check", text).stdout
+    assert json.loads(run("coupons", "check", text, "--json").stdout)["device"] == id
+    for wrong in (stranger, text[:-4]):
+        with pytest.raises(NotThere, match="coupon"):
+            run("coupons", "check", wrong)
+    with pytest.raises(NotThere, match="no such store"):
+        run("coupons", "totals", "nowhere")
+    run("devices", "revoke", id)
+    with pytest.raises(NotThere, match="vouches"):
+        run("coupons", "check", text)
 
 
 def test_a_code_is_for_a_store(place: Place, run: Run) -> None:

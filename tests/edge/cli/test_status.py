@@ -41,6 +41,8 @@ TOLD = StatusTold(
     no_match_today=3,
     partners=(PartnerTold(store="porto", group="ffeeddccbbaa9988"),),
     shares_waiting=2,
+    hub="kiosk2",
+    coupons_today=4,
 )
 
 

@@ -1,5 +1,6 @@
 """Which page of a feed may be applied, and when the cloud must be asked for one that is missing."""
 
+import msgspec
 import pytest
 
 from edge.core.feeds import HeldFeed, PageVerdict, judge_page
@@ -7,6 +8,7 @@ from shared.answers import (
     DenyEntry,
     DenyPage,
     GroupPage,
+    HubLease,
     IssuerKey,
     KeyPage,
     Page,
@@ -15,6 +17,8 @@ from shared.answers import (
     RosterEntry,
     RosterPage,
     SignerKey,
+    StoreKiosk,
+    StorePage,
     TemplateEntry,
     TemplatePage,
 )
@@ -65,9 +69,33 @@ def group(version: int, *, issued_ms: int = 1000) -> GroupPage:
     return GroupPage(base=0, version=version, more=False, issued_ms=issued_ms, key=None, kiosks=("a",), wrap=None)
 
 
+def store(version: int, **changes: object) -> StorePage:
+    page = StorePage(
+        base=0,
+        version=version,
+        more=False,
+        issued_ms=1000,
+        kiosks=(StoreKiosk(device="a", public=KEY),),
+        owners=("a",),
+        following=("a", "b"),
+        following_from="2026-03-03",
+        hub=HubLease(device="a", ends_ms=1),
+    )
+    return msgspec.structs.replace(page, **changes)
+
+
 @pytest.mark.parametrize(
     ("page", "verdict"),
     [
+        # The store's network is always told whole, and only if it can be used.
+        (store(7), PageVerdict.APPLY),
+        (store(6), PageVerdict.IGNORE),
+        (store(9, following=None, following_from=None), PageVerdict.APPLY),
+        (store(9, kiosks=(StoreKiosk(device="a", public=b"k"),)), PageVerdict.IGNORE),
+        (store(9, kiosks=(StoreKiosk(device="a", public=KEY),) * 41), PageVerdict.IGNORE),
+        (store(9, owners=("a/b",)), PageVerdict.IGNORE),
+        (store(9, following=("a",) * 41), PageVerdict.IGNORE),
+        (store(9, following_from="soon"), PageVerdict.IGNORE),
         # The group is always told whole; templates are a log of changes like the roster.
         (group(7), PageVerdict.APPLY),
         (group(12), PageVerdict.APPLY),

@@ -186,7 +186,7 @@ def test_what_was_written_is_final(path: Path, table: str, statement: str) -> No
         "INSERT INTO public_key VALUES ('issuer', 1, x'00')",
         "INSERT INTO public_key VALUES ('nobody', 1, zeroblob(32))",
         "INSERT INTO device VALUES (2, zeroblob(16), 0, 0)",
-        "INSERT INTO roster VALUES (x'00', NULL, NULL, 'many', 0, NULL)",
+        "INSERT INTO roster VALUES (x'00', NULL, NULL, 'many', 0, NULL, NULL)",
     ],
 )
 def test_the_schema_refuses_what_can_only_be_a_mistake(path: Path, statement: str) -> None:
