@@ -6,9 +6,9 @@ most clearly meant, after the dwell and with no code in view. What is kept of a 
 is zeros once its track has ended.
 
 Limits: cv2, LiteRT and numpy compute in memory of their own. Networks are run on zeros when the last face is gone and
-zeros are searched for when a probe is, which overwrites what they keep. What cv2 takes from the heap for a moment is
-given back without being wiped, and is in practice written over by the next frame: tests/system/test_nothing_remains.py
-looks for it.
+zeros are searched for when a probe is, which overwrites what they keep. What they take from the heap for a moment is
+given back without being wiped, and is written over when the last face is gone (`scrub.py` says where that ends):
+tests/system/test_nothing_remains.py looks for it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -31,6 +31,7 @@ from edge.vision.faces.liveness import SpoofCheck
 from edge.vision.faces.mark import Dwell, Mark, advance_dwell, is_over
 from edge.vision.faces.probe import Probe, Workbench
 from edge.vision.faces.quality import QualityLimits
+from edge.vision.faces.scrub import scrub_heap
 from edge.vision.faces.tracking import SmallView, Track, Tracks
 from shared.ids import MemberId
 from shared.policy import Liveness
@@ -255,6 +256,7 @@ class FaceWatcher:
         self._wipe_tools()
         self._view.wipe()
         self._wipe_networks()
+        scrub_heap()
         self._detected_ns = None
 
     def _off(self) -> tuple[FaceEvent, ...]:
@@ -319,6 +321,7 @@ class FaceWatcher:
         if lost and not len(self._tracks):
             self._view.wipe()
             self._wipe_networks()
+            scrub_heap()
         return tuple(events)
 
     def _end(self, visitor: _Visitor) -> tuple[FaceEvent, ...]:

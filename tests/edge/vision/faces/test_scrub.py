@@ -1,0 +1,59 @@
+"""What was freed is looked for in the memory of this very process."""
+
+import ctypes
+import random
+from pathlib import Path
+
+import pytest
+
+from edge.vision.faces.scrub import scrub_heap
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = (ctypes.c_size_t,)
+libc.free.argtypes = (ctypes.c_void_p,)
+
+PIECE_BYTES = 24
+
+
+def piece(seed: int) -> bytes:
+    return random.Random(seed).randbytes(PIECE_BYTES)
+
+
+def leave(size: int, seeds: range) -> list[int]:
+    """Blocks of the heap that were written full of pieces and freed; returns where they were."""
+    blocks = []
+    for seed in seeds:
+        block = libc.malloc(size)
+        assert block is not None
+        held = libc.malloc(64)  # a neighbour that stays, so that free blocks do not grow together
+        assert held is not None
+        text = piece(seed)
+        for at in range(0, size - PIECE_BYTES, PIECE_BYTES):
+            ctypes.memmove(block + at, text, PIECE_BYTES)
+        blocks.append(block)
+    for block in blocks:
+        libc.free(block)
+    return blocks
+
+
+def remains(blocks: list[int], size: int, seeds: range) -> int:
+    """In how many of the places a piece can still be read."""
+    count = 0
+    with Path("/proc/self/mem").open("rb", buffering=0) as memory:
+        for block, seed in zip(blocks, seeds, strict=True):
+            memory.seek(block)
+            try:
+                count += piece(seed) in memory.read(size)
+            except OSError:  # the page is gone
+                continue
+    return count
+
+
+@pytest.mark.parametrize("size", [57_600, 20_000, 5000, 1500])
+def test_what_was_freed_is_written_over(size: int) -> None:
+    seeds = range(20)
+    blocks = leave(size, seeds)
+    assert remains(blocks, size, seeds) > 0, "the search finds what is there"
+    scrub_heap()
+    assert remains(blocks, size, seeds) == 0
