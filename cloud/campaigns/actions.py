@@ -175,7 +175,7 @@ def allot(
     size = full_size(pace, points_a_claim, scheme.allotment_points, now)
     if held is not None and held.returned_at is not None and not is_settled:
         return tell(held, scheme.unit)
-    wanted = _Wanted(held=held, size=size, pace=pace, unit=scheme.unit)
+    wanted = _Wanted(held=held, size=size, points_a_claim=points_a_claim, pace=pace, unit=scheme.unit)
     current = _top_up(connection, {key: wanted}, now).get(key) or (None if held is None else renew(held, size, now))
     assert current is not None, "what does not exist needs a top-up"
     if current != held:
@@ -195,10 +195,13 @@ def record_draws(
     first) or the kiosk has another database by now. Draws on what was never allotted are left out.
     """
     after = {key: draw(held[key].allotment, more, now) for key, more in drawn.items() if key in held and more.points}
-    low = {key: one for key, one in after.items() if one.returned_at is None and needs_top_up(one, one.size)}
+    takes = {key: -(-drawn[key].points // max(1, drawn[key].claims)) for key in after}
+    low = {
+        key: one for key, one in after.items() if one.returned_at is None and needs_top_up(one, one.size, takes[key])
+    }
     newest = newest_epochs(connection, {key.device for key in low}) if low else {}
     wanted = {
-        key: _Wanted(held=one, size=one.size, pace=one.pace, unit=held[key].unit)
+        key: _Wanted(held=one, size=one.size, points_a_claim=takes[key], pace=one.pace, unit=held[key].unit)
         for key, one in low.items()
         if newest.get(key.device, 0) <= key.epoch
     }
@@ -257,10 +260,12 @@ def _take_back(connection: Connection, keys: Sequence[AllotmentKey], now: dateti
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """An allotment that may have to be filled: as it is held, None for none yet, and as large as it should be."""
+    """An allotment that may have to be filled: as it is held, None for none yet, as large as it should be, and what one
+    claim takes of it."""
 
     held: Allotment | None
     size: int
+    points_a_claim: int
     pace: Pace
     unit: str
 
@@ -281,7 +286,7 @@ def _top_up(
     funds = _funds(connection, {key: one.unit for key, one in wanted.items()})
     filled: dict[AllotmentKey, Allotment] = {}
     for key, one in wanted.items():
-        plan = plan_top_up(one.held, one.size, funds[key])
+        plan = plan_top_up(one.held, one.size, funds[key], one.points_a_claim)
         if plan is None:
             continue
         moved = _move(connection, key, one, plan, now)

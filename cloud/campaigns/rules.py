@@ -204,18 +204,21 @@ def _in_window(pace: Pace, now: datetime) -> Pace:
 # -- giving and taking back --------------------------------------------------------------------------------------
 
 
-def needs_top_up(held: Allotment | None, size: int) -> bool:
-    """True when there is no allotment, nothing covers it any more, or less than a quarter of a full one is left."""
-    return held is None or held.returned_at is not None or held.left * 100 < size * TOP_UP_BELOW_PERCENT
+def needs_top_up(held: Allotment | None, size: int, points_a_claim: int) -> bool:
+    """True when there is no allotment, nothing covers it any more, or less than a quarter of a full one is left, or
+    less than one more claim takes: of a small allotment a quarter may be too little for anybody."""
+    if held is None or held.returned_at is not None:
+        return True
+    return held.left * 100 < size * TOP_UP_BELOW_PERCENT or held.left < points_a_claim
 
 
-def plan_top_up(held: Allotment | None, size: int, funds: int) -> TopUp | None:
+def plan_top_up(held: Allotment | None, size: int, funds: int, points_a_claim: int) -> TopUp | None:
     """What to move into the account that holds `funds`, or None when the allotment will do as it is.
 
     The kiosk may still believe in all that it was told: after a return that has to be covered again, or it gets
     nothing.
     """
-    if not needs_top_up(held, size):
+    if not needs_top_up(held, size, points_a_claim):
         return None
     believed = 0 if held is None or held.returned_at is None else max(held.left, 0)
     return TopUp(points=max(max(size, believed) - funds, 0), points_min=max(believed - funds, 0))

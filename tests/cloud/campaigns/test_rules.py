@@ -69,7 +69,12 @@ def held(*, total: int = 100, spent: int = 0, serial: int = 1, returned_at: date
     ],
 )
 def test_top_up_below_a_quarter(allotment: Allotment | None, needs: bool) -> None:
-    assert needs_top_up(allotment, 100) is needs
+    assert needs_top_up(allotment, 100, 5) is needs
+
+
+def test_a_quarter_that_is_too_little_for_anybody_is_topped_up_too() -> None:
+    assert not needs_top_up(held(spent=60), 100, 40)
+    assert needs_top_up(held(spent=61), 100, 40)  # seed 228: one visitor after the other was sent away
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,7 @@ def test_top_up_below_a_quarter(allotment: Allotment | None, needs: bool) -> Non
     ],
 )
 def test_plan_fills_the_account_and_not_more(allotment: Allotment | None, funds: int, plan: TopUp | None) -> None:
-    assert plan_top_up(allotment, 100, funds) == plan
+    assert plan_top_up(allotment, 100, funds, 5) == plan
 
 
 @pytest.mark.parametrize(
