@@ -17,7 +17,7 @@ cut join:
 test: setup
 	@sh packaging/system_packages.sh want mosquitto=mosquitto libzbar0=libzbar.so.0 chromium=chromium libatomic1=libatomic.so.1 postgresql=initdb strace=strace
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --cov --cov-report=term
+	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --cov --cov-report=term
 
 check:
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q .

@@ -64,7 +64,7 @@ def _add_views(group: typer.Typer, tools: Tools) -> None:
             view = DeviceView.of(device, statuses.get(device.id), ends.get(device.id), aside.get(device.id, ()))
             line = "online" if view.online else "never seen" if view.seen_at is None else f"seen {view.seen_at:%F %R}"
             until = _until(view.certificate_expires_at, now)
-            shown = f"{view.id}  {view.store:20}{view.standing.value:9}{view.fingerprint}  {until:28}{line}"
+            shown = f"{view.id}  {view.store:20}{view.standing.value:9}{view.fingerprint}  {until:30}{line}"
             typer.echo(view.model_dump_json() if as_json else shown)
             for epoch in () if as_json else view.set_aside:
                 typer.echo(f"  epoch {epoch.epoch} set aside {epoch.since:%F %R}: a cloned card, or an image put back")

@@ -9,7 +9,7 @@ from tests.support.mosquitto import wait_until
 from tests.support.mqtt_peer import V311, Got, Peer, speaks
 from tests.system.cluster import ClusteredShop, open_clustered_shop, run_cluster
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

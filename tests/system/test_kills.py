@@ -29,6 +29,7 @@ def test_twenty_kills_show_nothing_that_is_not_stored_and_store_nothing_twice(sh
     _check(run_kills(shop, KILLS, SEED), KILLS)
 
 
+@pytest.mark.long
 def test_the_same_holds_when_the_cloud_keeps_its_books_in_postgresql(shop_on_postgresql: Shop) -> None:
     _check(run_kills(shop_on_postgresql, KILLS_ON_POSTGRESQL, SEED), KILLS_ON_POSTGRESQL)
 

@@ -8,7 +8,7 @@ from tests.system.partitions import run_apart
 
 SEED = 20261129
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 
 def test_lines_that_are_cut_or_drop_in_silence_cost_nobody_a_point() -> None:
