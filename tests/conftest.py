@@ -1,5 +1,5 @@
-"""The order in which the suite runs: what takes longest first, so that nobody waits for it alone at the end; and what of
-it waits for `--long`."""
+"""The order in which the suite runs: what takes longest first, so that nobody waits for it alone at the end; and what
+of it waits for `--long`."""
 
 from typing import Final
 
