@@ -63,7 +63,7 @@ class LinkOptions:
     window: int = 20
     connect_timeout_s: float = 5.0
     retry_min_s: float = 1.0
-    retry_max_s: float = 60.0
+    retry_max_s: float = 30.0
     stuck_s: float = 60.0
 
     def at(self, turn: int) -> Self:
