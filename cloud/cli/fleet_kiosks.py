@@ -15,7 +15,6 @@ from shared.answers import (
     AllotmentIssued,
     EpochIssued,
     KeyPage,
-    Outcome,
     Page,
     PolicyPage,
     Receipt,
@@ -78,7 +77,6 @@ class FleetKiosk:
     seq: int = 0
     settled_to: int = 0
     waiting: dict[int, Envelope] = field(default_factory=dict)
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
     claims: dict[int, bytes] = field(default_factory=dict)
     previous: bytes = b""
     unread: int = 0
@@ -184,7 +182,6 @@ class FleetKiosk:
 
     def _settle(self, receipt: Receipt) -> None:
         for verdict in receipt.verdicts:
-            self.outcomes[verdict.seq] = verdict.outcome
             self.waiting.pop(verdict.seq, None)
         self.settled_to = max(self.settled_to, receipt.contiguous)
         for seq in [seq for seq in self.waiting if seq <= receipt.contiguous]:
